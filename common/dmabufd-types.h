@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The vocabulary of dmabufd: the few types that the daemon, the protocol and the library all speak of.
+ *
+ * Installed beside <dmabufd.h>, which includes it. It declares no function and includes nothing of
+ * the project. Numbers in here are ABI and protocol: never renumber, only add.
+ */
+#ifndef DMABUFD_TYPES_H
+#define DMABUFD_TYPES_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * struct dmabufd_span - a maximal run of a buffer that is contiguous for the device
+ * @offset: where the run starts in the buffer, bytes
+ * @dma_addr: the address to give to the device for that byte
+ * @length: length of the run, bytes, never 0
+ *
+ * A scatter list is an array of these in offset order that covers its buffer exactly. The layout is
+ * also that of a scatter list in a message and in a sealed memfd (proto/spantable.h): three
+ * little-endian 64-bit words.
+ */
+struct dmabufd_span {
+    uint64_t offset;
+    uint64_t dma_addr;
+    uint64_t length;
+};
+
+/** What the dma_addr of a span means. */
+enum dmabufd_address_mode {
+    DMABUFD_MODE_PA = 1,   /**< no IOMMU translates: dma_addr is the physical address */
+    DMABUFD_MODE_IOVA = 2, /**< an IOMMU translates: dma_addr is an IOVA */
+    DMABUFD_MODE_FAKE = 3, /**< for tests: no device can reach these addresses */
+};
+
+/** How firmly the pages of a buffer stay where they are. */
+enum dmabufd_pin {
+    DMABUFD_PIN_NONE = 1, /**< not at all: only the fake backend */
+    DMABUFD_PIN_REFERENCE =
+        2, /**< by page references: not freed, but could be in memory that migrates */
+    DMABUFD_PIN_LONGTERM = 3, /**< FOLL_LONGTERM: stays until the buffer ends */
+};
+
+/** Why a request was refused. Every refusal has one of these, an errno, and a sentence. */
+enum dmabufd_code {
+    DMABUFD_CODE_OK = 0,
+    DMABUFD_CODE_INVALID = 1,        /**< an argument is wrong: the sentence names it */
+    DMABUFD_CODE_TOO_LARGE = 2,      /**< more than a limit of the host or of the daemon */
+    DMABUFD_CODE_NO_MEMORY = 3,      /**< the host has not enough memory free now */
+    DMABUFD_CODE_NO_HUGE_PAGES = 4,  /**< not enough huge pages of the asked size are free */
+    DMABUFD_CODE_NOT_A_BUFFER = 5,   /**< the presented fd is not a buffer of this daemon */
+    DMABUFD_CODE_NOT_HELD = 6,       /**< this client holds no such buffer */
+    DMABUFD_CODE_LIMIT = 7,          /**< a count limit of this client or user is reached */
+    DMABUFD_CODE_BACKEND = 8,        /**< the kernel refused to pin or to resolve */
+    DMABUFD_CODE_UNSUPPORTED = 9,    /**< this daemon or this host cannot do it at all */
+    DMABUFD_CODE_SHUTTING_DOWN = 10, /**< the daemon is ending */
+    DMABUFD_CODE_INTERNAL = 11,      /**< a defect of the daemon: please report it */
+};
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

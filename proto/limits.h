@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Numbers of the protocol that both sides rely on; explained in dmabufd.proto. */
+#ifndef PROTO_LIMITS_H
+#define PROTO_LIMITS_H
+
+#define PROTO_VERSION 1U
+
+/** Largest datagram from a client, bytes. */
+#define PROTO_REQUEST_MAX 4096U
+/** Largest datagram to a client, bytes. */
+#define PROTO_REPLY_MAX 16384U
+/** Most fds in one datagram, either way. */
+#define PROTO_FDS_MAX 4U
+
+/** Requests of one connection that may wait for their reply. */
+#define PROTO_IN_FLIGHT_MAX 64U
+/** Scatter lists up to this many spans travel inside the message. */
+#define PROTO_SPANS_INLINE_MAX 32U
+/** Entries in one page of a list. */
+#define PROTO_LIST_PAGE 32U
+/** Longest HelloRequest.program, bytes. */
+#define PROTO_PROGRAM_MAX 64U
+
+#define PROTO_DEFAULT_SOCKET "/run/dmabufd/dmabufd.sock"
+#define PROTO_SOCKET_ENV     "DMABUFD_SOCKET"
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Packing and unpacking within bounds; see message.h. */
+#include "proto/message.h"
+
+#include <errno.h>
+#include <stdbool.h>
+
+/* The vocabulary of the project and of the protocol are the same numbers. */
+#define SAME(c, proto) _Static_assert((int)(c) == (int)(proto), #c)
+SAME(DMABUFD_CODE_OK, DMABUFD__PROTO__ERROR_CODE__ERROR_OK);
+SAME(DMABUFD_CODE_INVALID, DMABUFD__PROTO__ERROR_CODE__ERROR_INVALID);
+SAME(DMABUFD_CODE_TOO_LARGE, DMABUFD__PROTO__ERROR_CODE__ERROR_TOO_LARGE);
+SAME(DMABUFD_CODE_NO_MEMORY, DMABUFD__PROTO__ERROR_CODE__ERROR_NO_MEMORY);
+SAME(DMABUFD_CODE_NO_HUGE_PAGES, DMABUFD__PROTO__ERROR_CODE__ERROR_NO_HUGE_PAGES);
+SAME(DMABUFD_CODE_NOT_A_BUFFER, DMABUFD__PROTO__ERROR_CODE__ERROR_NOT_A_BUFFER);
+SAME(DMABUFD_CODE_NOT_HELD, DMABUFD__PROTO__ERROR_CODE__ERROR_NOT_HELD);
+SAME(DMABUFD_CODE_LIMIT, DMABUFD__PROTO__ERROR_CODE__ERROR_LIMIT);
+SAME(DMABUFD_CODE_BACKEND, DMABUFD__PROTO__ERROR_CODE__ERROR_BACKEND);
+SAME(DMABUFD_CODE_UNSUPPORTED, DMABUFD__PROTO__ERROR_CODE__ERROR_UNSUPPORTED);
+SAME(DMABUFD_CODE_SHUTTING_DOWN, DMABUFD__PROTO__ERROR_CODE__ERROR_SHUTTING_DOWN);
+SAME(DMABUFD_CODE_INTERNAL, DMABUFD__PROTO__ERROR_CODE__ERROR_INTERNAL);
+SAME(DMABUFD_MODE_PA, DMABUFD__PROTO__ADDRESS_MODE__MODE_PA);
+SAME(DMABUFD_MODE_IOVA, DMABUFD__PROTO__ADDRESS_MODE__MODE_IOVA);
+SAME(DMABUFD_MODE_FAKE, DMABUFD__PROTO__ADDRESS_MODE__MODE_FAKE);
+SAME(DMABUFD_PIN_NONE, DMABUFD__PROTO__PIN_STRENGTH__PIN_NONE);
+SAME(DMABUFD_PIN_REFERENCE, DMABUFD__PROTO__PIN_STRENGTH__PIN_REFERENCE);
+SAME(DMABUFD_PIN_LONGTERM, DMABUFD__PROTO__PIN_STRENGTH__PIN_LONGTERM);
+
+static void *arena_alloc(void *data, size_t size)
+{
+    struct message_arena *arena = data;
+    size_t aligned;
+
+    if (__builtin_add_overflow(size, sizeof(max_align_t) - 1, &aligned))
+        return NULL;
+    aligned &= ~(sizeof(max_align_t) - 1);
+    if (aligned > sizeof(arena->bytes) - arena->used)
+        return NULL;
+    arena->used += aligned;
+    return arena->bytes + arena->used - aligned;
+}
+
+static void arena_free(void *data, void *pointer)
+{
+    (void)data;
+    (void)pointer;
+}
+
+static void *decode(const ProtobufCMessageDescriptor *type, struct message_arena *arena,
+                    const void *data, size_t size)
+{
+    ProtobufCAllocator allocator = { .alloc = arena_alloc,
+                                     .free = arena_free,
+                                     .allocator_data = arena };
+
+    arena->used = 0;
+    return protobuf_c_message_unpack(type, &allocator, size, data);
+}
+
+/* All bodies are messages, and any of them as its base class tells what it did not know. */
+static bool understood(const ProtobufCMessage *message, uint64_t id, const ProtobufCMessage *body)
+{
+    return id != 0 && body && message->n_unknown_fields == 0 && body->n_unknown_fields == 0;
+}
+
+proto_request *message_decode_request(struct message_arena *arena, const void *data, size_t size)
+{
+    proto_request *request;
+
+    if (size > PROTO_REQUEST_MAX)
+        return NULL;
+    request = decode(&dmabufd__proto__request__descriptor, arena, data, size);
+    if (!request || request->body_case == DMABUFD__PROTO__REQUEST__BODY__NOT_SET ||
+        !understood(&request->base, request->id, &request->hello->base))
+        return NULL;
+    return request;
+}
+
+proto_reply *message_decode_reply(struct message_arena *arena, const void *data, size_t size)
+{
+    proto_reply *reply;
+
+    if (size > PROTO_REPLY_MAX)
+        return NULL;
+    reply = decode(&dmabufd__proto__reply__descriptor, arena, data, size);
+    if (!reply || reply->body_case == DMABUFD__PROTO__REPLY__BODY__NOT_SET ||
+        !understood(&reply->base, reply->id, &reply->hello->base))
+        return NULL;
+    return reply;
+}
+
+ssize_t message_encode_request(const proto_request *request, void *out)
+{
+    size_t size = dmabufd__proto__request__get_packed_size(request);
+
+    if (size > PROTO_REQUEST_MAX)
+        return -EMSGSIZE;
+    return (ssize_t)dmabufd__proto__request__pack(request, out);
+}
+
+ssize_t message_encode_reply(const proto_reply *reply, void *out)
+{
+    size_t size = dmabufd__proto__reply__get_packed_size(reply);
+
+    if (size > PROTO_REPLY_MAX)
+        return -EMSGSIZE;
+    return (ssize_t)dmabufd__proto__reply__pack(reply, out);
+}
