@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* From the keeper's structs to the protocol's messages; see reply.h. */
+#include "daemon/broker/reply.h"
+
+#include <errno.h>
+
+#include "config.h"
+
+void reply_hello(struct session *session, uint64_t request_id)
+{
+    struct link_welcome *welcome = &session->broker->welcome;
+    Dmabufd__Proto__HelloReply hello = DMABUFD__PROTO__HELLO_REPLY__INIT;
+    proto_reply reply = DMABUFD__PROTO__REPLY__INIT;
+
+    hello.version = PROTO_VERSION;
+    hello.mode = (Dmabufd__Proto__AddressMode)welcome->mode;
+    hello.pin = (Dmabufd__Proto__PinStrength)welcome->pin;
+    hello.backend = welcome->backend;
+    hello.backend_reason = welcome->backend_reason;
+    hello.page_sizes = welcome->page_sizes;
+    while (hello.n_page_sizes < ARRAY_LEN(welcome->page_sizes) &&
+           welcome->page_sizes[hello.n_page_sizes])
+        hello.n_page_sizes++;
+    hello.max_in_flight = PROTO_IN_FLIGHT_MAX;
+    hello.max_buffers = welcome->max_buffers;
+    hello.max_size = welcome->max_size;
+    hello.client = session->id;
+    reply.id = request_id;
+    reply.body_case = DMABUFD__PROTO__REPLY__BODY_HELLO;
+    reply.hello = &hello;
+    session_reply(session, &reply, NULL);
+}
+
+static void reply_buffer(struct session *session, proto_reply *reply,
+                         const struct link_buffer *buffer, struct wire_fds *fds)
+{
+    Dmabufd__Proto__BufferReply body = DMABUFD__PROTO__BUFFER_REPLY__INIT;
+
+    body.buffer = buffer->id;
+    body.size = buffer->size;
+    body.page_size = buffer->page_size;
+    body.mode = (Dmabufd__Proto__AddressMode)buffer->mode;
+    body.pin = (Dmabufd__Proto__PinStrength)buffer->pin;
+    body.span_count = buffer->span_count;
+    if (buffer->span_count <= PROTO_SPANS_INLINE_MAX) {
+        body.spans.data = (uint8_t *)buffer->spans;
+        body.spans.len = buffer->span_count * sizeof(buffer->spans[0]);
+    }
+    reply->body_case = DMABUFD__PROTO__REPLY__BODY_BUFFER;
+    reply->buffer = &body;
+    session_reply(session, reply, fds);
+}
+
+static void reply_free(struct session *session, proto_reply *reply)
+{
+    Dmabufd__Proto__FreeReply body = DMABUFD__PROTO__FREE_REPLY__INIT;
+
+    reply->body_case = DMABUFD__PROTO__REPLY__BODY_FREE;
+    reply->free = &body;
+    session_reply(session, reply, NULL);
+}
+
+static void reply_list(struct session *session, proto_reply *reply, const struct link_list *list)
+{
+    Dmabufd__Proto__BufferInfo infos[PROTO_LIST_PAGE], *pointers[PROTO_LIST_PAGE];
+    Dmabufd__Proto__ListReply body = DMABUFD__PROTO__LIST_REPLY__INIT;
+
+    for (uint32_t i = 0; i < list->count && i < PROTO_LIST_PAGE; i++) {
+        const struct link_list_entry *entry = &list->entries[i];
+
+        dmabufd__proto__buffer_info__init(&infos[i]);
+        infos[i].buffer = entry->id;
+        infos[i].size = entry->size;
+        infos[i].page_size = entry->page_size;
+        infos[i].span_count = entry->span_count;
+        infos[i].holds = entry->holds;
+        infos[i].holders = entry->holders;
+        pointers[i] = &infos[i];
+        body.n_buffers = i + 1;
+    }
+    body.buffers = pointers;
+    body.next = list->next;
+    reply->body_case = DMABUFD__PROTO__REPLY__BODY_LIST;
+    reply->list = &body;
+    session_reply(session, reply, NULL);
+}
+
+static void reply_status(struct session *session, proto_reply *reply,
+                         const struct link_status *status)
+{
+    Dmabufd__Proto__StatusReply body = DMABUFD__PROTO__STATUS_REPLY__INIT;
+
+    body.daemon_version = (char *)PACKAGE_VERSION;
+    body.clients = status->clients;
+    body.buffers = status->buffers;
+    body.bytes = status->bytes;
+    body.huge_bytes = status->huge_bytes;
+    body.pinned = status->pinned;
+    body.jobs = status->jobs;
+    body.broker_starts = status->broker_starts;
+    body.uptime_ns = status->uptime_ns;
+    body.unreleasable_bytes = status->unreleasable_bytes;
+    reply->body_case = DMABUFD__PROTO__REPLY__BODY_STATUS;
+    reply->status = &body;
+    session_reply(session, reply, NULL);
+}
+
+void reply_from_keeper(struct session *session, uint64_t request_id,
+                       const struct link_reply *answer, struct wire_fds *fds)
+{
+    proto_reply reply = DMABUFD__PROTO__REPLY__INIT;
+
+    reply.id = request_id;
+    if (answer->error) {
+        session_refuse(session, request_id, &answer->u.fault);
+        return;
+    }
+    switch (answer->op) {
+    case LINK_ALLOC:
+    case LINK_LOOKUP:
+        reply_buffer(session, &reply, &answer->u.buffer, fds);
+        break;
+    case LINK_FREE:
+        reply_free(session, &reply);
+        break;
+    case LINK_LIST:
+        reply_list(session, &reply, &answer->u.list);
+        break;
+    case LINK_STATUS:
+        reply_status(session, &reply, &answer->u.status);
+        break;
+    default:
+        break;
+    }
+}

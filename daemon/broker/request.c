@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What each request of a client asks the keeper; see request.h. */
+#include "daemon/broker/request.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/broker/reply.h"
+#include "daemon/broker/upstream.h"
+#include "daemon/log.h"
+
+static bool is_presentable(const char *text)
+{
+    size_t length = strlen(text);
+
+    for (size_t i = 0; i < length; i++) {
+        if (!isascii((unsigned char)text[i]) || !isprint((unsigned char)text[i]))
+            return false;
+    }
+    return length <= PROTO_PROGRAM_MAX;
+}
+
+static int refuse_connection(struct session *session, struct fault *fault)
+{
+    /* The reason is sent by the time the connection ends: replies are sent at once. */
+    channel_close_later(session->channel, 0);
+    return fault_set(fault, DMABUFD_CODE_LIMIT, EUSERS,
+                     "the daemon has its limit of connections (%u, of one user %u): end some or "
+                     "raise --max-clients or --max-clients-per-user",
+                     session->broker->welcome.max_clients,
+                     session->broker->welcome.max_clients_per_user);
+}
+
+REQUEST_HANDLER(request_hello)
+{
+    const Dmabufd__Proto__HelloRequest *hello = request->hello;
+
+    (void)fds;
+    if (hello->version_min > PROTO_VERSION || hello->version_max < PROTO_VERSION)
+        return fault_set(fault, DMABUFD_CODE_UNSUPPORTED, EPROTONOSUPPORT,
+                         "the daemon speaks version %u of the protocol, the client %u to %u: "
+                         "update the older of the two",
+                         PROTO_VERSION, hello->version_min, hello->version_max);
+    if (!is_presentable(hello->program))
+        return fault_set(fault, DMABUFD_CODE_INVALID, EINVAL,
+                         "program: at most %u printable ASCII characters", PROTO_PROGRAM_MAX);
+    if (session->refused)
+        return refuse_connection(session, fault);
+    if (upstream_greet(session) < 0)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
+    session->greeted = true;
+    log_debug("client %llu (pid %d, uid %u) is '%s'", (unsigned long long)session->id,
+              (int)session->pid, session->uid, hello->program);
+    reply_hello(session, request->id);
+    return 0;
+}
+
+REQUEST_HANDLER(request_allocate)
+{
+    struct link_request question = {
+        .op = LINK_ALLOC,
+        .u.alloc = { .size = request->allocate->size, .page_size = request->allocate->page_size },
+    };
+
+    (void)fds;
+    return upstream_ask(session, request->id, &question, NULL, fault);
+}
+
+REQUEST_HANDLER(request_free)
+{
+    struct link_request question = { .op = LINK_FREE, .u.buffer = request->free->buffer };
+
+    (void)fds;
+    return upstream_ask(session, request->id, &question, NULL, fault);
+}
+
+REQUEST_HANDLER(request_lookup)
+{
+    struct link_request question = { .op = LINK_LOOKUP };
+
+    return upstream_ask(session, request->id, &question, fds, fault);
+}
+
+REQUEST_HANDLER(request_list)
+{
+    struct link_request question = { .op = LINK_LIST, .u.after = request->list->after };
+
+    (void)fds;
+    return upstream_ask(session, request->id, &question, NULL, fault);
+}
+
+REQUEST_HANDLER(request_status)
+{
+    struct link_request question = { .op = LINK_STATUS };
+
+    (void)fds;
+    return upstream_ask(session, request->id, &question, NULL, fault);
+}

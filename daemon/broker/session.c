@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Connections of clients; see session.h. */
+#include "daemon/broker/session.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "daemon/broker/dispatch.h"
+#include "daemon/broker/upstream.h"
+#include "daemon/log.h"
+
+/* Requests under way and replies not read yet, together. */
+static bool is_full(const struct session *session)
+{
+    return session->in_flight + channel_queued(session->channel) >= PROTO_IN_FLIGHT_MAX;
+}
+
+void session_resume(struct session *session)
+{
+    if (!is_full(session))
+        channel_pause(session->channel, false);
+}
+
+int session_malformed(const struct session *session, const char *what)
+{
+    log_notice("client %llu (pid %d, uid %u) sent %s: connection ended",
+               (unsigned long long)session->id, (int)session->pid, session->uid, what);
+    return -EBADMSG;
+}
+
+void session_reply(struct session *session, const proto_reply *reply, struct wire_fds *fds)
+{
+    static unsigned char bytes[PROTO_REPLY_MAX];
+    ssize_t size = message_encode_reply(reply, bytes);
+
+    if (size < 0 || channel_send(session->channel, bytes, (size_t)size, fds) < 0)
+        channel_close_later(session->channel, -ENOMEM);
+    if (fds)
+        wire_fds_close(fds);
+}
+
+void session_refuse(struct session *session, uint64_t request_id, const struct fault *fault)
+{
+    Dmabufd__Proto__Error error = DMABUFD__PROTO__ERROR__INIT;
+    proto_reply reply = DMABUFD__PROTO__REPLY__INIT;
+
+    error.code = (Dmabufd__Proto__ErrorCode)fault->code;
+    error.errno_value = (uint32_t)fault->error;
+    error.text = (char *)fault->text;
+    reply.id = request_id;
+    reply.body_case = DMABUFD__PROTO__REPLY__BODY_ERROR;
+    reply.error = &error;
+    session_reply(session, &reply, NULL);
+}
+
+static int on_message(void *data, const void *bytes, size_t size, struct wire_fds *fds)
+{
+    struct session *session = data;
+    struct broker *broker = session->broker;
+    proto_request *request = message_decode_request(&broker->arena, bytes, size);
+    int r;
+
+    if (!request)
+        return session_malformed(session, "a message that cannot be decoded");
+    r = dispatch(session, request, fds);
+    if (r == 0 && is_full(session))
+        channel_pause(session->channel, true);
+    return r;
+}
+
+static void on_drained(void *data)
+{
+    session_resume(data);
+}
+
+static void on_closed(void *data, int error)
+{
+    struct session *session = data;
+
+    if (error == -EMSGSIZE)
+        session_malformed(session, "a message that is too long or has too many descriptors");
+    session_free(session);
+}
+
+static const struct channel_ops client_ops = { .message = on_message,
+                                               .drained = on_drained,
+                                               .closed = on_closed };
+
+static uint32_t connections_of(const struct broker *broker, uid_t uid)
+{
+    uint32_t cursor = 0, count = 0;
+    struct session *session;
+
+    while ((session = slots_next(&broker->sessions, &cursor)))
+        count += session->uid == uid;
+    return count;
+}
+
+static int admit(struct broker *broker, struct session *session, int fd)
+{
+    struct ucred peer;
+    socklen_t length = sizeof(peer);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
+        return -errno;
+    session->pid = peer.pid;
+    session->uid = peer.uid;
+    session->gid = peer.gid;
+    session->refused = broker->sessions.count >= broker->welcome.max_clients ||
+                       connections_of(broker, peer.uid) >= broker->welcome.max_clients_per_user;
+    return slots_add(&broker->sessions, session, &session->id);
+}
+
+void session_new(struct broker *broker, int fd)
+{
+    struct session *session = calloc(1, sizeof(*session));
+    int r = session ? admit(broker, session, fd) : -ENOMEM;
+
+    if (r < 0) {
+        fd_close(&fd);
+        free(session);
+        return;
+    }
+    session->broker = broker;
+    LIST_INIT(&session->asked);
+    r = channel_new(broker->base, fd, PROTO_REQUEST_MAX, true, &client_ops, session,
+                    &session->channel);
+    if (r < 0) {
+        slots_remove(&broker->sessions, session->id);
+        free(session);
+        return;
+    }
+    log_debug("client %llu (pid %d, uid %u) connected", (unsigned long long)session->id,
+              (int)session->pid, session->uid);
+}
+
+void session_free(struct session *session)
+{
+    upstream_forget(session);
+    slots_remove(&session->broker->sessions, session->id);
+    channel_free(session->channel);
+    free(session);
+}
+
+void sessions_free(struct broker *broker)
+{
+    struct session *session;
+    uint32_t cursor = 0;
+
+    while ((session = slots_next(&broker->sessions, &cursor)))
+        session_free(session);
+}
+
+void sessions_sweep(struct broker *broker)
+{
+    struct session *session;
+    uint32_t cursor = 0;
+
+    while ((session = slots_next(&broker->sessions, &cursor))) {
+        if (!session->greeted && session->swept)
+            session_free(session);
+        else
+            session->swept = true;
+    }
+}

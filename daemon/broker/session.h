@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Session: one connection of a client. Decodes what comes in, encodes what goes out, bounds what is
+ * under way. What the requests mean is dispatch.c's.
+ */
+#ifndef BROKER_SESSION_H
+#define BROKER_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "daemon/broker/broker.h"
+
+/** A connection must have said HELLO within one to two times this. */
+#define SESSION_HELLO_SECONDS 5
+
+struct asked;
+
+struct session {
+    struct broker *broker;
+    struct channel *channel;
+    uint64_t id; /* the client's number, also for the keeper */
+    pid_t pid;   /* SO_PEERCRED, of the process that connected */
+    uid_t uid;
+    gid_t gid;
+    bool refused; /* over a limit: HELLO is answered with the reason, then the connection ends */
+    bool greeted; /* HELLO succeeded, the keeper knows of us */
+    bool swept;   /* was there at the last sweep */
+    unsigned int in_flight;
+    LIST_HEAD(, asked) asked; /* what the keeper owes us */
+};
+
+/** session_new() - a connection was accepted; @fd is the session's, also on failure. */
+void session_new(struct broker *broker, int fd);
+
+/** session_free() - end a connection; what it held, the keeper releases. */
+void session_free(struct session *session);
+
+/** sessions_free() - end all. */
+void sessions_free(struct broker *broker);
+
+/** sessions_sweep() - end the connections that never said HELLO. */
+void sessions_sweep(struct broker *broker);
+
+/** session_reply() - send; descriptors move. */
+void session_reply(struct session *session, const proto_reply *reply, struct wire_fds *fds);
+
+/** session_refuse() - answer a request with an error. */
+void session_refuse(struct session *session, uint64_t request_id, const struct fault *fault);
+
+/** session_malformed() - log once whose message could not be understood. Return: -EBADMSG. */
+int session_malformed(const struct session *session, const char *what);
+
+/** session_resume() - less is under way than before: read on if that was paused. */
+void session_resume(struct session *session);
+
+#endif

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Questions to the keeper; see upstream.h. */
+#include "daemon/broker/upstream.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/broker/reply.h"
+#include "daemon/log.h"
+
+static void settle(struct asked *asked)
+{
+    struct session *session = asked->session;
+
+    slots_remove(&session->broker->asked, asked->tag);
+    LIST_REMOVE(asked, link);
+    session->in_flight--;
+    free(asked);
+}
+
+static int on_message(void *data, const void *bytes, size_t size, struct wire_fds *fds)
+{
+    struct broker *broker = data;
+    struct link_reply answer;
+    struct session *session;
+    struct asked *asked;
+    uint64_t request_id;
+
+    if (size != sizeof(answer))
+        return -EBADMSG;
+    memcpy(&answer, bytes, sizeof(answer));
+    asked = slots_get(&broker->asked, answer.tag);
+    if (!asked)
+        return 0; /* the client left meanwhile */
+    session = asked->session;
+    request_id = asked->request_id;
+    settle(asked);
+    reply_from_keeper(session, request_id, &answer, fds);
+    session_resume(session);
+    return 0;
+}
+
+static void on_closed(void *data, int error)
+{
+    struct broker *broker = data;
+
+    if (error < 0)
+        log_err("the link to the keeper broke: %s", strerror(-error));
+    broker->status = error < 0;
+    event_base_loopbreak(broker->base);
+}
+
+static const struct channel_ops link_ops = { .message = on_message, .closed = on_closed };
+
+int upstream_open(struct broker *broker, int fd)
+{
+    return channel_new(broker->base, fd, sizeof(struct link_reply), false, &link_ops, broker,
+                       &broker->link);
+}
+
+void upstream_close(struct broker *broker)
+{
+    broker->link = channel_free(broker->link);
+}
+
+static int tell(struct broker *broker, const struct link_request *message)
+{
+    return channel_send(broker->link, message, sizeof(*message), NULL);
+}
+
+int upstream_ready(struct broker *broker)
+{
+    struct link_request message = { .op = LINK_READY };
+
+    return tell(broker, &message);
+}
+
+int upstream_greet(struct session *session)
+{
+    struct link_request message = {
+        .op = LINK_CLIENT_NEW,
+        .client = session->id,
+        .u.peer = { .pid = (uint32_t)session->pid, .uid = session->uid, .gid = session->gid },
+    };
+
+    return tell(session->broker, &message);
+}
+
+void upstream_forget(struct session *session)
+{
+    struct link_request message = { .op = LINK_CLIENT_GONE, .client = session->id };
+    struct asked *asked;
+
+    while ((asked = LIST_FIRST(&session->asked)))
+        settle(asked);
+    /* A keeper that is not told would keep the client's memory: then rather begin anew. */
+    if (session->greeted && tell(session->broker, &message) < 0)
+        channel_close_later(session->broker->link, -ENOMEM);
+}
+
+bool upstream_is_asked(const struct session *session, uint64_t request_id)
+{
+    const struct asked *asked;
+
+    LIST_FOREACH (asked, &session->asked, link) {
+        if (asked->request_id == request_id)
+            return true;
+    }
+    return false;
+}
+
+int upstream_ask(struct session *session, uint64_t request_id, struct link_request *question,
+                 struct wire_fds *fds, struct fault *fault)
+{
+    struct asked *asked = calloc(1, sizeof(*asked));
+
+    if (!asked || slots_add(&session->broker->asked, asked, &asked->tag) < 0) {
+        free(asked);
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
+    }
+    asked->session = session;
+    asked->request_id = request_id;
+    LIST_INSERT_HEAD(&session->asked, asked, link);
+    session->in_flight++;
+    question->tag = asked->tag;
+    question->client = session->id;
+    if (channel_send(session->broker->link, question, sizeof(*question), fds) < 0) {
+        settle(asked);
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
+    }
+    return 0;
+}

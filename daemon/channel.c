@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Events are edge-triggered: the kernel reports room each time the peer reads a datagram, which is
+ * exactly when a held-back datagram with descriptors may go (channel.h, one_unread). libevent wants
+ * the same for both directions of a descriptor, so whoever stops reading early (burst, pause) has
+ * to activate the event himself.
+ */
+#include "daemon/channel.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+/* Datagrams read in one go, so that a chatty peer does not starve the others. */
+#define READ_BURST 16
+
+/* Where datagrams are read to. One for all channels of the process: each is used up before the next
+ * is read, and an idle client costs no buffer. */
+static unsigned char inbox[CHANNEL_MESSAGE_MAX];
+
+struct outgoing {
+    STAILQ_ENTRY(outgoing) link;
+    struct wire_fds fds;
+    size_t size;
+    unsigned char bytes[];
+};
+
+struct channel {
+    int fd;
+    size_t max_message;
+    bool one_unread;
+    bool paused;
+    bool closing;
+    bool in_callback; /* freeing must wait until we are out of the owner's function */
+    bool free_wanted;
+    int close_error;
+    const struct channel_ops *ops;
+    void *data;
+    struct event *readable;
+    struct event *writable;
+    struct event *retry; /* one-shot: close later, or too many descriptors in flight */
+    size_t queued;
+    STAILQ_HEAD(, outgoing) queue;
+};
+
+static void drop_first(struct channel *channel)
+{
+    struct outgoing *out = STAILQ_FIRST(&channel->queue);
+
+    STAILQ_REMOVE_HEAD(&channel->queue, link);
+    channel->queued--;
+    wire_fds_close(&out->fds);
+    free(out);
+}
+
+struct channel *channel_free(struct channel *channel)
+{
+    if (!channel)
+        return NULL;
+    if (channel->in_callback) {
+        channel->free_wanted = true;
+        return NULL;
+    }
+    if (channel->readable)
+        event_free(channel->readable);
+    if (channel->writable)
+        event_free(channel->writable);
+    if (channel->retry)
+        event_free(channel->retry);
+    while (!STAILQ_EMPTY(&channel->queue))
+        drop_first(channel);
+    fd_close(&channel->fd);
+    free(channel);
+    return NULL;
+}
+
+/* Both bracket each call of the owner's functions. Return false: the channel is gone. */
+static void enter(struct channel *channel)
+{
+    channel->in_callback = true;
+}
+
+static bool leave(struct channel *channel)
+{
+    channel->in_callback = false;
+    if (!channel->free_wanted)
+        return true;
+    channel_free(channel);
+    return false;
+}
+
+static void wake_later(struct channel *channel, long usec)
+{
+    struct timeval delay = { .tv_sec = 0, .tv_usec = usec };
+
+    event_add(channel->retry, &delay);
+}
+
+void channel_close_later(struct channel *channel, int error)
+{
+    if (channel->closing)
+        return;
+    channel->closing = true;
+    channel->close_error = error;
+    event_del(channel->readable);
+    event_del(channel->writable);
+    wake_later(channel, 0);
+}
+
+/* The peer has read everything, or the state of its queue cannot be told (then send and see). */
+static bool may_pass_fds(const struct channel *channel)
+{
+    return !channel->one_unread || wire_unread(channel->fd) <= 0;
+}
+
+/* Sends what can be sent. Return: whether anything was. */
+static bool flush(struct channel *channel)
+{
+    bool sent = false;
+
+    while (!channel->closing && !STAILQ_EMPTY(&channel->queue)) {
+        struct outgoing *out = STAILQ_FIRST(&channel->queue);
+        int r;
+
+        if (out->fds.count > 0 && !may_pass_fds(channel))
+            break;
+        r = wire_send(channel->fd, out->bytes, out->size, &out->fds);
+        if (r == -EAGAIN)
+            break;
+        if (r == -ETOOMANYREFS) {
+            /* Our user's limit of descriptors in flight; no event tells when there is room. */
+            wake_later(channel, 10000);
+            break;
+        }
+        if (r < 0) {
+            channel_close_later(channel, r);
+            break;
+        }
+        drop_first(channel);
+        sent = true;
+    }
+    return sent;
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *data)
+{
+    struct channel *channel = data;
+
+    (void)fd;
+    (void)what;
+    if (!flush(channel) || !channel->ops->drained)
+        return;
+    enter(channel);
+    channel->ops->drained(channel->data);
+    leave(channel);
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *data)
+{
+    struct channel *channel = data;
+
+    if (!channel->closing) {
+        on_writable(fd, what, data);
+        return;
+    }
+    enter(channel);
+    channel->ops->closed(channel->data, channel->close_error);
+    leave(channel);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *data)
+{
+    struct channel *channel = data;
+
+    (void)fd;
+    (void)what;
+    for (int i = 0; !channel->closing && !channel->paused; i++) {
+        CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
+        ssize_t n;
+        int r;
+
+        if (i == READ_BURST) {
+            event_active(channel->readable, EV_READ, 0);
+            return;
+        }
+        n = wire_recv(channel->fd, inbox, channel->max_message, &fds);
+        if (n == -EAGAIN)
+            return;
+        if (n <= 0) {
+            channel_close_later(channel, (int)n);
+            return;
+        }
+        enter(channel);
+        r = channel->ops->message(channel->data, inbox, (size_t)n, &fds);
+        if (!leave(channel))
+            return;
+        if (r < 0)
+            channel_close_later(channel, r);
+    }
+}
+
+int channel_new(struct event_base *base, int fd, size_t max_message, bool one_unread,
+                const struct channel_ops *ops, void *data, struct channel **ret)
+{
+    struct channel *channel = calloc(1, sizeof(*channel));
+
+    if (!channel) {
+        fd_close(&fd);
+        return -ENOMEM;
+    }
+    channel->fd = fd;
+    channel->max_message = max_message;
+    channel->one_unread = one_unread;
+    channel->ops = ops;
+    channel->data = data;
+    STAILQ_INIT(&channel->queue);
+    channel->readable = event_new(base, fd, EV_READ | EV_PERSIST | EV_ET, on_readable, channel);
+    channel->writable = event_new(base, fd, EV_WRITE | EV_PERSIST | EV_ET, on_writable, channel);
+    channel->retry = event_new(base, -1, 0, on_retry, channel);
+    if (!channel->readable || !channel->writable || !channel->retry ||
+        event_add(channel->readable, NULL) < 0 || event_add(channel->writable, NULL) < 0) {
+        channel_free(channel);
+        return -ENOMEM;
+    }
+    *ret = channel;
+    return 0;
+}
+
+int channel_send(struct channel *channel, const void *bytes, size_t size, struct wire_fds *fds)
+{
+    struct outgoing *out = malloc(sizeof(*out) + size);
+
+    if (!out) {
+        if (fds)
+            wire_fds_close(fds);
+        return -ENOMEM;
+    }
+    out->fds = fds ? *fds : (struct wire_fds)WIRE_FDS_NONE;
+    if (fds)
+        fds->count = 0;
+    out->size = size;
+    memcpy(out->bytes, bytes, size);
+    STAILQ_INSERT_TAIL(&channel->queue, out, link);
+    channel->queued++;
+    flush(channel);
+    return 0;
+}
+
+size_t channel_queued(const struct channel *channel)
+{
+    return channel->queued;
+}
+
+void channel_pause(struct channel *channel, bool pause)
+{
+    if (channel->paused == pause || channel->closing)
+        return;
+    channel->paused = pause;
+    if (!pause)
+        event_active(channel->readable, EV_READ, 0);
+}

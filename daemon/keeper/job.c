@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The worker threads; see job.h. */
+#include "daemon/keeper/job.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+
+#define THREADS_MAX 64
+
+struct lane {
+    struct workers *workers;
+    bool batch; /* long work: the scheduler may prefer others */
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    struct job_queue queue;
+};
+
+struct workers {
+    struct memory *memory;
+    struct backend *backend;
+    struct lane express;
+    struct lane bulk;
+    atomic_bool stopping;
+    pthread_t threads[THREADS_MAX];
+    size_t thread_count;
+    pthread_mutex_t done_lock;
+    struct job_queue done;
+    int done_fd;
+};
+
+static bool run_step(struct workers *workers, struct job *job)
+{
+    bool cancelled = atomic_load(&job->cancelled);
+    int r;
+
+    if (job->kind == JOB_BUILD) {
+        enum build_result result = buffer_build_step(job->buffer, &job->build, workers->memory,
+                                                     workers->backend, cancelled, &job->fault);
+
+        job->failed = result == BUILD_FAILED;
+        return result != BUILD_MORE;
+    }
+    r = buffer_teardown_step(job->buffer, workers->memory, workers->backend, &job->fault);
+    job->failed = r < 0;
+    return r <= 0;
+}
+
+static void report(struct workers *workers, struct job *job)
+{
+    uint64_t one = 1;
+    ssize_t n;
+
+    pthread_mutex_lock(&workers->done_lock);
+    STAILQ_INSERT_TAIL(&workers->done, job, link);
+    pthread_mutex_unlock(&workers->done_lock);
+    /* Cannot fail: the counter would have to reach 2^64 - 1. */
+    n = write(workers->done_fd, &one, sizeof(one));
+    (void)n;
+}
+
+static struct job *take(struct lane *lane)
+{
+    struct job *job;
+
+    pthread_mutex_lock(&lane->lock);
+    while (STAILQ_EMPTY(&lane->queue) && !atomic_load(&lane->workers->stopping))
+        pthread_cond_wait(&lane->work, &lane->lock);
+    job = atomic_load(&lane->workers->stopping) ? NULL : STAILQ_FIRST(&lane->queue);
+    if (job)
+        STAILQ_REMOVE_HEAD(&lane->queue, link);
+    pthread_mutex_unlock(&lane->lock);
+    return job;
+}
+
+static void put(struct lane *lane, struct job *job)
+{
+    pthread_mutex_lock(&lane->lock);
+    STAILQ_INSERT_TAIL(&lane->queue, job, link);
+    pthread_cond_signal(&lane->work);
+    pthread_mutex_unlock(&lane->lock);
+}
+
+static void *work(void *data)
+{
+    struct lane *lane = data;
+    struct job *job;
+
+    if (lane->batch) {
+        struct sched_param param = { 0 };
+
+        pthread_setschedparam(pthread_self(), SCHED_BATCH, &param);
+    }
+    while ((job = take(lane))) {
+        if (run_step(lane->workers, job))
+            report(lane->workers, job);
+        else
+            put(lane, job);
+    }
+    return NULL;
+}
+
+static int start_thread(struct workers *workers, struct lane *lane)
+{
+    sigset_t all, old;
+    int r;
+
+    /* Signals are the main thread's. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    r = pthread_create(&workers->threads[workers->thread_count], NULL, work, lane);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (r == 0)
+        workers->thread_count++;
+    return -r;
+}
+
+static void lane_init(struct workers *workers, struct lane *lane, bool batch)
+{
+    lane->workers = workers;
+    lane->batch = batch;
+    pthread_mutex_init(&lane->lock, NULL);
+    pthread_cond_init(&lane->work, NULL);
+    STAILQ_INIT(&lane->queue);
+}
+
+int workers_start(struct memory *memory, struct backend *backend, struct workers **ret,
+                  struct fault *fault)
+{
+    struct workers *workers = calloc(1, sizeof(*workers));
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    long bulk = cpus > 2 ? cpus - 1 : 1;
+    int r;
+
+    if (!workers)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
+    workers->memory = memory;
+    workers->backend = backend;
+    lane_init(workers, &workers->express, false);
+    lane_init(workers, &workers->bulk, true);
+    pthread_mutex_init(&workers->done_lock, NULL);
+    STAILQ_INIT(&workers->done);
+    workers->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    r = workers->done_fd < 0 ? -errno : start_thread(workers, &workers->express);
+    for (long i = 0; r == 0 && i < bulk && i < THREADS_MAX - 1; i++)
+        r = start_thread(workers, &workers->bulk);
+    if (r < 0) {
+        workers_stop(workers);
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, -r, "cannot start the worker threads: %s",
+                         strerror(-r));
+    }
+    *ret = workers;
+    return 0;
+}
+
+static void wake_all(struct lane *lane)
+{
+    pthread_mutex_lock(&lane->lock);
+    pthread_cond_broadcast(&lane->work);
+    pthread_mutex_unlock(&lane->lock);
+}
+
+struct workers *workers_stop(struct workers *workers)
+{
+    if (!workers)
+        return NULL;
+    atomic_store(&workers->stopping, true);
+    wake_all(&workers->express);
+    wake_all(&workers->bulk);
+    for (size_t i = 0; i < workers->thread_count; i++)
+        pthread_join(workers->threads[i], NULL);
+    fd_close(&workers->done_fd);
+    free(workers);
+    return NULL;
+}
+
+int workers_fd(const struct workers *workers)
+{
+    return workers->done_fd;
+}
+
+void workers_submit(struct workers *workers, struct job *job)
+{
+    uint64_t size = job->buffer->size;
+
+    /* One byte in a page of 1 GiB is long work too. */
+    if (job->kind == JOB_BUILD)
+        size = job->build.wanted > job->build.asked ? job->build.wanted : job->build.asked;
+    put(size <= JOB_EXPRESS_MAX ? &workers->express : &workers->bulk, job);
+}
+
+void workers_collect(struct workers *workers, struct job_queue *ret)
+{
+    uint64_t count;
+    ssize_t n;
+
+    /* Clear first: a job that ends meanwhile makes the descriptor readable again. */
+    n = read(workers->done_fd, &count, sizeof(count));
+    (void)n;
+    pthread_mutex_lock(&workers->done_lock);
+    STAILQ_INIT(ret);
+    STAILQ_CONCAT(ret, &workers->done);
+    pthread_mutex_unlock(&workers->done_lock);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Job: a request of the keeper that takes long, and the worker threads that do them.
+ *
+ * Two lanes with threads of their own: express for small buffers, bulk for the rest, so that a
+ * request of 8 GiB does not stand before one of 4 KiB. Within a lane jobs take turns step by step.
+ * The main thread submits and collects; a job in between belongs to its worker, but for cancelled.
+ */
+#ifndef KEEPER_JOB_H
+#define KEEPER_JOB_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "daemon/keeper/buffer.h"
+
+/** Buffers up to this many bytes go by the express lane. */
+#define JOB_EXPRESS_MAX (UINT64_C(2) << 20)
+
+enum job_kind { JOB_BUILD, JOB_TEARDOWN };
+
+struct job {
+    STAILQ_ENTRY(job) link;
+    enum job_kind kind;
+    struct buffer *buffer;
+    struct build build;
+    atomic_bool cancelled;
+    /* The result. */
+    bool failed; /* the fault says why */
+    struct fault fault;
+    /* Whom to answer; the workers do not look at it. */
+    uint64_t client;
+    uint64_t tag;
+    LIST_ENTRY(job) client_link;
+    bool answer;
+    uint32_t epoch; /* which broker asked */
+};
+
+STAILQ_HEAD(job_queue, job);
+
+struct workers;
+
+/**
+ * workers_start() - start the threads
+ * Return: 0 or a negative errno with @fault.
+ */
+int workers_start(struct memory *memory, struct backend *backend, struct workers **ret,
+                  struct fault *fault);
+
+/** workers_stop() - wait for the steps at work and join; unfinished jobs stay undone. Returns NULL. */
+struct workers *workers_stop(struct workers *workers);
+
+/** workers_fd() - becomes readable when there are jobs to collect. */
+int workers_fd(const struct workers *workers);
+
+/** workers_submit() - hand a job over. */
+void workers_submit(struct workers *workers, struct job *job);
+
+/** workers_collect() - take the finished jobs; clears workers_fd(). */
+void workers_collect(struct workers *workers, struct job_queue *ret);
+
+#endif

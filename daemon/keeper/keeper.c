@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The keeper's life: open the backend and the socket, give up what privilege is not needed any more,
+ * start workers and broker, serve, and release everything in order at the end.
+ */
+#include "daemon/keeper/keeper.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "daemon/keeper/supervisor.h"
+#include "daemon/listen.h"
+#include "daemon/log.h"
+#include "daemon/privilege.h"
+
+struct keeper {
+    struct event_base *base;
+    struct event *term_event;
+    struct event *int_event;
+    struct listen_socket listen;
+    struct memory memory;
+    struct backend *backend;
+    struct service service;
+    struct supervisor supervisor;
+    bool announced;
+    int status;
+};
+
+/* Each buffer is a descriptor here. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        log_warning("cannot raise the limit of file descriptors: %s", strerror(errno));
+}
+
+static void on_ready(void *data)
+{
+    struct keeper *keeper = data;
+
+    if (keeper->announced) {
+        log_notice("the broker was started again: connections ended, their memory is released");
+        return;
+    }
+    keeper->announced = true;
+    log_info("dmabufd " PACKAGE_VERSION " serves %s with backend %s: %s",
+             keeper->listen.path ? keeper->listen.path : "the socket it was passed",
+             keeper->backend->name, keeper->backend->reason);
+    sd_notifyf(0, "READY=1\nSTATUS=Backend %s: %s", keeper->backend->name, keeper->backend->reason);
+}
+
+static void on_idle(void *data)
+{
+    struct keeper *keeper = data;
+
+    event_base_loopbreak(keeper->base);
+}
+
+static void stop(struct keeper *keeper)
+{
+    if (keeper->service.stopping)
+        return;
+    sd_notify(0, "STOPPING=1\nSTATUS=Releasing memory");
+    supervisor_stop(&keeper->supervisor);
+    log_info("stopping: %u buffers are released", keeper->service.store.buffers.count);
+    service_stop(&keeper->service);
+}
+
+static void on_signal(evutil_socket_t signal, short what, void *data)
+{
+    (void)signal;
+    (void)what;
+    stop(data);
+}
+
+static void on_hopeless(void *data)
+{
+    struct keeper *keeper = data;
+
+    log_err("the broker does not come up: giving up");
+    keeper->status = 1;
+    stop(keeper);
+}
+
+static int make_welcome(const struct keeper *keeper, const struct options *options,
+                        struct link_welcome *welcome)
+{
+    *welcome = (struct link_welcome){
+        .mode = keeper->backend->mode,
+        .pin = keeper->backend->pin,
+        .max_size = keeper->memory.max_size,
+        .max_clients = options->max_clients,
+        .max_clients_per_user = options->max_clients_per_user,
+        .max_buffers = options->max_buffers,
+        .debug = options->debug,
+        .drop_uid = options->user,
+        .drop_gid = options->group,
+    };
+    snprintf(welcome->backend, sizeof(welcome->backend), "%s", keeper->backend->name);
+    snprintf(welcome->backend_reason, sizeof(welcome->backend_reason), "%s",
+             keeper->backend->reason);
+    return (int)memory_page_sizes(welcome->page_sizes);
+}
+
+static int begin(struct keeper *keeper, const struct options *options, struct fault *fault)
+{
+    struct backend_config config = { .name = options->backend,
+                                     .devices = options->devices,
+                                     .device_count = options->device_count,
+                                     .fake = options->fake };
+    int r;
+
+    r = listen_open(options, &keeper->listen, fault);
+    if (r == 0)
+        r = memory_init(&keeper->memory, options->memory_limit, options->memory_reserve, fault);
+    if (r == 0)
+        r = backend_open(&config, &keeper->backend, fault);
+    if (r == 0)
+        r = privilege_keep_needed(fault);
+    if (r == 0)
+        r = service_init(&keeper->service, keeper->base, keeper->backend, &keeper->memory,
+                         options->max_clients + LINK_CLIENTS_SPARE, options->max_buffers, fault);
+    if (r < 0)
+        return r;
+    keeper->service.idle = on_idle;
+    keeper->service.idle_data = keeper;
+    keeper->supervisor = (struct supervisor){ .service = &keeper->service,
+                                              .listen_fd = keeper->listen.fd,
+                                              .ready = on_ready,
+                                              .hopeless = on_hopeless,
+                                              .data = keeper };
+    make_welcome(keeper, options, &keeper->supervisor.welcome);
+    return supervisor_start(&keeper->supervisor, fault);
+}
+
+static void end(struct keeper *keeper)
+{
+    supervisor_stop(&keeper->supervisor);
+    service_deinit(&keeper->service);
+    backend_close(keeper->backend);
+    listen_close(&keeper->listen);
+    if (keeper->term_event)
+        event_free(keeper->term_event);
+    if (keeper->int_event)
+        event_free(keeper->int_event);
+    event_base_free(keeper->base);
+}
+
+int keeper_run(const struct options *options)
+{
+    struct keeper keeper = { .listen = { .fd = -1 } };
+    struct fault fault = { 0 };
+
+    log_open("keeper", options->debug);
+    signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit();
+    keeper.supervisor.service = &keeper.service;
+    keeper.base = event_base_new();
+    if (!keeper.base) {
+        log_err("cannot make an event loop");
+        return 1;
+    }
+    keeper.term_event = evsignal_new(keeper.base, SIGTERM, on_signal, &keeper);
+    keeper.int_event = evsignal_new(keeper.base, SIGINT, on_signal, &keeper);
+    if (!keeper.term_event || !keeper.int_event || event_add(keeper.term_event, NULL) < 0 ||
+        event_add(keeper.int_event, NULL) < 0 || begin(&keeper, options, &fault) < 0) {
+        log_err("%s", *fault.text ? fault.text : "out of memory");
+        sd_notifyf(0, "STATUS=%s\nERRNO=%d", fault.text, fault.error);
+        keeper.status = 1;
+    } else {
+        event_base_dispatch(keeper.base);
+        log_info("ended");
+    }
+    end(&keeper);
+    return keeper.status;
+}

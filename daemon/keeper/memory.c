@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Pages for buffers; see memory.h. */
+#include "daemon/keeper/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/memfd.h"
+
+#define HUGEPAGES "/sys/kernel/mm/hugepages/hugepages-%llukB/%s"
+#define SEALS     (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+static uint64_t hugepage_count(uint64_t page_size, const char *what)
+{
+    unsigned long long count = 0;
+    char path[96];
+    FILE *file;
+
+    snprintf(path, sizeof(path), HUGEPAGES, (unsigned long long)(page_size >> 10), what);
+    file = fopen(path, "re");
+    if (!file)
+        return 0;
+    if (fscanf(file, "%llu", &count) != 1)
+        count = 0;
+    fclose(file);
+    return count;
+}
+
+/* Free huge pages that nobody else has a reservation for. */
+static uint64_t hugepages_free(uint64_t page_size)
+{
+    uint64_t free_pages = hugepage_count(page_size, "free_hugepages");
+    uint64_t reserved = hugepage_count(page_size, "resv_hugepages");
+
+    return free_pages > reserved ? free_pages - reserved : 0;
+}
+
+static bool hugepages_exist(uint64_t page_size)
+{
+    char path[96];
+
+    snprintf(path, sizeof(path), HUGEPAGES, (unsigned long long)(page_size >> 10), "nr_hugepages");
+    return access(path, R_OK) == 0;
+}
+
+/* A field of /proc/meminfo in bytes. */
+static int meminfo(const char *field, uint64_t *ret)
+{
+    char text[4096], *found;
+    unsigned long long kib;
+    CLEANUP_FD int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+    ssize_t n;
+
+    if (fd < 0)
+        return -errno;
+    n = read(fd, text, sizeof(text) - 1);
+    if (n < 0)
+        return -errno;
+    text[n] = '\0';
+    found = strstr(text, field);
+    if (!found || sscanf(found + strlen(field), "%llu", &kib) != 1)
+        return -ENODATA;
+    *ret = (uint64_t)kib << 10;
+    return 0;
+}
+
+int memory_init(struct memory *memory, uint64_t limit, uint64_t reserve, struct fault *fault)
+{
+    int r;
+
+    *memory = (struct memory){ .limit = limit, .reserve = reserve };
+    r = meminfo("MemTotal:", &memory->max_size);
+    if (r < 0)
+        return fault_set(fault, DMABUFD_CODE_UNSUPPORTED, -r, "cannot read /proc/meminfo: %s",
+                         strerror(-r));
+    memory->max_size &= ~(PAGE_4K - 1);
+    return 0;
+}
+
+size_t memory_page_sizes(uint64_t sizes[4])
+{
+    size_t n = 0;
+
+    memset(sizes, 0, 4 * sizeof(*sizes));
+    sizes[n++] = PAGE_4K;
+    if (hugepages_exist(PAGE_2M))
+        sizes[n++] = PAGE_2M;
+    if (hugepages_exist(PAGE_1G))
+        sizes[n++] = PAGE_1G;
+    return n;
+}
+
+int memory_round(const struct memory *memory, uint64_t size, uint64_t page_size, uint64_t *ret,
+                 struct fault *fault)
+{
+    uint64_t rounded;
+
+    if (size == 0)
+        return fault_set(fault, DMABUFD_CODE_INVALID, EINVAL, "size is 0: ask for at least a byte");
+    if (__builtin_add_overflow(size, page_size - 1, &rounded) || rounded > INT64_MAX)
+        return fault_set(fault, DMABUFD_CODE_TOO_LARGE, E2BIG,
+                         "size %llu is more than a file can have", (unsigned long long)size);
+    rounded &= ~(page_size - 1);
+    if (size > memory->max_size)
+        return fault_set(fault, DMABUFD_CODE_TOO_LARGE, E2BIG,
+                         "size %llu is more than this host's memory (%llu bytes)",
+                         (unsigned long long)size, (unsigned long long)memory->max_size);
+    *ret = rounded;
+    return 0;
+}
+
+/* The rest of a sentence on missing huge pages; keeps the fault's own. */
+static int no_huge_pages(uint64_t size, uint64_t page_size, struct fault *fault)
+{
+    uint64_t need = size / page_size + (size % page_size != 0);
+
+    return fault_set(fault, DMABUFD_CODE_NO_HUGE_PAGES, ENOMEM,
+                     "%llu huge pages of %llu KiB are needed and %llu of %llu are free: write a "
+                     "larger number to /sys/kernel/mm/hugepages/hugepages-%llukB/nr_hugepages%s, "
+                     "or ask for page size auto",
+                     (unsigned long long)need, (unsigned long long)(page_size >> 10),
+                     (unsigned long long)hugepages_free(page_size),
+                     (unsigned long long)hugepage_count(page_size, "nr_hugepages"),
+                     (unsigned long long)(page_size >> 10),
+                     page_size == PAGE_2M ? " (sysctl vm.nr_hugepages)" : "");
+}
+
+static bool enough_free(uint64_t size, uint64_t page_size)
+{
+    return hugepages_free(page_size) >= size / page_size + (size % page_size != 0);
+}
+
+int memory_choose(uint64_t size, uint64_t wanted, uint64_t choices[3], struct fault *fault)
+{
+    int n = 0;
+
+    if (wanted != 0 && wanted != PAGE_4K && wanted != PAGE_2M && wanted != PAGE_1G)
+        return fault_set(
+            fault, DMABUFD_CODE_INVALID, EINVAL,
+            "page size %llu is none: 4096, 2097152, 1073741824, or 0 for the best that "
+            "is free",
+            (unsigned long long)wanted);
+    if (wanted > PAGE_4K && !hugepages_exist(wanted))
+        return fault_set(fault, DMABUFD_CODE_UNSUPPORTED, EOPNOTSUPP,
+                         "this host has no huge pages of %llu KiB",
+                         (unsigned long long)(wanted >> 10));
+    if (wanted > PAGE_4K && !enough_free(size, wanted))
+        return no_huge_pages(size, wanted, fault);
+    if (wanted != 0) {
+        choices[n++] = wanted;
+        return n;
+    }
+    if (size >= PAGE_1G && size % PAGE_1G == 0 && enough_free(size, PAGE_1G))
+        choices[n++] = PAGE_1G;
+    if (size >= PAGE_2M && enough_free(size, PAGE_2M))
+        choices[n++] = PAGE_2M;
+    choices[n++] = PAGE_4K;
+    return n;
+}
+
+static int charge(struct memory *memory, uint64_t size, struct fault *fault)
+{
+    uint64_t charged = atomic_load(&memory->charged);
+
+    do {
+        if (size > memory->limit || charged > memory->limit - size)
+            return fault_set(
+                fault, DMABUFD_CODE_NO_MEMORY, ENOMEM,
+                "the daemon's limit for memory outside huge pages is %llu MiB and %llu "
+                "MiB are left of it: free buffers or raise --memory-limit",
+                (unsigned long long)(memory->limit >> 20),
+                (unsigned long long)((memory->limit - charged) >> 20));
+    } while (!atomic_compare_exchange_weak(&memory->charged, &charged, charged + size));
+    return 0;
+}
+
+void memory_release(struct memory *memory, uint64_t size, uint64_t page_size)
+{
+    if (page_size == PAGE_4K)
+        atomic_fetch_sub(&memory->charged, size);
+}
+
+static unsigned int memfd_flags(uint64_t page_size)
+{
+    if (page_size == PAGE_2M)
+        return MFD_HUGETLB | MFD_HUGE_2MB;
+    if (page_size == PAGE_1G)
+        return MFD_HUGETLB | MFD_HUGE_1GB;
+    return 0;
+}
+
+int memory_create(struct memory *memory, uint64_t size, uint64_t page_size, int *ret_fd,
+                  struct fault *fault)
+{
+    CLEANUP_FD int fd = -1;
+    int r = memfd_open("dmabufd", memfd_flags(page_size), &fd);
+
+    if (r < 0)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, -r, "cannot make a memfd: %s",
+                         strerror(-r));
+    if (ftruncate(fd, (off_t)size) < 0 || fcntl(fd, F_ADD_SEALS, SEALS) < 0)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, errno, "cannot size and seal a memfd: %s",
+                         strerror(errno));
+    if (page_size == PAGE_4K) {
+        r = charge(memory, size, fault);
+        if (r < 0)
+            return r;
+    }
+    *ret_fd = TAKE_FD(fd);
+    return 0;
+}
+
+int memory_populate(struct memory *memory, int fd, uint64_t page_size, uint64_t offset,
+                    uint64_t length, struct fault *fault)
+{
+    uint64_t available;
+
+    /* fallocate() on shared memory does not fail before the OOM killer comes. */
+    if (page_size == PAGE_4K && meminfo("MemAvailable:", &available) == 0 &&
+        (available < memory->reserve || available - memory->reserve < length))
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM,
+                         "the host has %llu MiB of memory available and %llu MiB of them stay with "
+                         "it: free memory or lower --memory-reserve",
+                         (unsigned long long)(available >> 20),
+                         (unsigned long long)(memory->reserve >> 20));
+    while (fallocate(fd, 0, (off_t)offset, (off_t)length) < 0) {
+        if (errno == EINTR)
+            continue;
+        if (page_size != PAGE_4K)
+            return no_huge_pages(length, page_size, fault);
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM,
+                         "the kernel could not allocate the memory: %s", strerror(errno));
+    }
+    return 0;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Memory: where the pages of buffers come from. Chooses a page size, makes the memfd, allocates and
+ * zeroes its pages piece by piece with fallocate(2), and keeps the host from running out.
+ *
+ * It never maps or touches the pages: a hole punched by a client would be a SIGBUS here. Pinning
+ * is the backend's.
+ */
+#ifndef KEEPER_MEMORY_H
+#define KEEPER_MEMORY_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/fault.h"
+
+#define PAGE_4K UINT64_C(4096)
+#define PAGE_2M (UINT64_C(2) << 20)
+#define PAGE_1G (UINT64_C(1) << 30)
+
+/** The daemon's share of the host's memory; one for the process, used by all workers. */
+struct memory {
+    uint64_t limit;    /* bytes outside huge pages, all buffers together */
+    uint64_t reserve;  /* bytes of MemAvailable to leave */
+    uint64_t max_size; /* of one buffer: what the host has */
+    atomic_uint_least64_t charged;
+};
+
+/** memory_init() - look at the host. Return: 0 or a negative errno with @fault. */
+int memory_init(struct memory *memory, uint64_t limit, uint64_t reserve, struct fault *fault);
+
+/**
+ * memory_page_sizes() - the page sizes that make sense here, ascending
+ * Return: how many of the 4 entries were filled.
+ */
+size_t memory_page_sizes(uint64_t sizes[4]);
+
+/**
+ * memory_round() - check a request and round it up
+ * @page_size: one of the three, to round to
+ * Return: 0; -EINVAL; -E2BIG; with @fault.
+ */
+int memory_round(const struct memory *memory, uint64_t size, uint64_t page_size, uint64_t *ret,
+                 struct fault *fault);
+
+/**
+ * memory_choose() - the page sizes to try for a request, best first
+ * @wanted: exact page size, or 0: 1 GiB pages for whole multiples of 1 GiB and 2 MiB pages from
+ *          2 MiB up, if enough are free now, then 4 KiB
+ * @choices: filled, at most 3
+ * Return: how many (> 0), or a negative errno with @fault.
+ */
+int memory_choose(uint64_t size, uint64_t wanted, uint64_t choices[3], struct fault *fault);
+
+/**
+ * memory_create() - a memfd of @size bytes (a multiple of @page_size), no page allocated yet
+ *
+ * Mode 0600, sealed against shrinking, growing and further seals. Charges memory outside huge pages
+ * against the limit; memory_release() gives the charge back.
+ *
+ * Return: 0, or a negative errno with @fault (nothing charged).
+ */
+int memory_create(struct memory *memory, uint64_t size, uint64_t page_size, int *ret_fd,
+                  struct fault *fault);
+
+/** memory_release() - the pages of a memfd of that size are gone: uncharge. */
+void memory_release(struct memory *memory, uint64_t size, uint64_t page_size);
+
+/**
+ * memory_populate() - allocate and zero one piece
+ * Return: 0; -ENOMEM with @fault: too little memory or huge pages, numbers named.
+ */
+int memory_populate(struct memory *memory, int fd, uint64_t page_size, uint64_t offset,
+                    uint64_t length, struct fault *fault);
+
+#endif

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The pagemap backend: real physical addresses on kernels without IOMMU_IOAS_NOIOMMU_GET_PA.
+ *
+ * Pins by registering the memory with io_uring (pinring.h), then reads the frame numbers from
+ * /proc/self/pagemap (pfn.h). Both need the memory mapped here for a moment; the window is dropped
+ * when the buffer is resolved, so that the number of buffers is not bound by vm.max_map_count. The
+ * content is never touched through it.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "common/cleanup.h"
+#include "common/extents.h"
+#include "daemon/keeper/backend.h"
+#include "daemon/keeper/pfn.h"
+#include "daemon/keeper/pinring.h"
+#include "daemon/log.h"
+
+/* A million pieces: 32 TiB in the largest pieces. */
+#define RINGS_MAX 64U
+
+struct ring {
+    int fd;
+    struct extents slots;
+};
+
+struct pagemap {
+    struct backend base;
+    int fd;               /* /proc/self/pagemap */
+    pthread_mutex_t lock; /* of rings, count and slots; not held during a pin */
+    struct ring rings[RINGS_MAX];
+    uint32_t count;
+};
+
+static void pagemap_close(struct backend *backend)
+{
+    struct pagemap *pagemap = (struct pagemap *)backend;
+
+    for (uint32_t i = 0; i < pagemap->count; i++) {
+        fd_close(&pagemap->rings[i].fd);
+        extents_deinit(&pagemap->rings[i].slots);
+    }
+    pthread_mutex_destroy(&pagemap->lock);
+    fd_close(&pagemap->fd);
+    free(pagemap);
+}
+
+static int add_ring(struct pagemap *pagemap, struct fault *fault)
+{
+    struct ring *ring = &pagemap->rings[pagemap->count];
+    int r;
+
+    if (pagemap->count == RINGS_MAX)
+        return fault_set(fault, DMABUFD_CODE_LIMIT, ENOSPC,
+                         "all %u io_uring tables of %u pieces are in use", RINGS_MAX,
+                         PINRING_SLOTS);
+    r = pinring_open(&ring->fd, fault);
+    if (r < 0)
+        return r;
+    if (extents_init(&ring->slots, 0, PINRING_SLOTS) < 0) {
+        fd_close(&ring->fd);
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
+    }
+    pagemap->count++;
+    return 0;
+}
+
+/* A run of slots in one ring, one for each piece. Called with the lock held. */
+static int take_slots(struct pagemap *pagemap, struct mapping *mapping, uint64_t pieces,
+                      struct fault *fault)
+{
+    for (uint32_t i = 0;; i++) {
+        uint64_t first;
+
+        if (i == pagemap->count) {
+            int r = add_ring(pagemap, fault);
+
+            if (r < 0)
+                return r;
+        }
+        if (extents_take(&pagemap->rings[i].slots, pieces, 1, &first) < 0)
+            continue;
+        mapping->u.pagemap.ring = i;
+        mapping->u.pagemap.first_slot = (uint32_t)first;
+        return 0;
+    }
+}
+
+/* All pieces but the last have one length. */
+static uint64_t piece_count(const struct mapping *mapping)
+{
+    uint64_t piece = backend_piece(mapping, 0);
+
+    return (mapping->size + piece - 1) / piece;
+}
+
+static uint32_t slot_at(const struct mapping *mapping, uint64_t offset)
+{
+    return mapping->u.pagemap.first_slot + (uint32_t)(offset / backend_piece(mapping, 0));
+}
+
+static int pagemap_begin(struct backend *backend, struct mapping *mapping, struct fault *fault)
+{
+    struct pagemap *pagemap = (struct pagemap *)backend;
+    uint64_t pieces = piece_count(mapping);
+    void *window;
+    int r;
+
+    if (pieces > PINRING_SLOTS)
+        return fault_set(fault, DMABUFD_CODE_TOO_LARGE, E2BIG,
+                         "too large for the pagemap backend: one buffer can be %llu GiB",
+                         (unsigned long long)(PINRING_SLOTS * BACKEND_PIECE >> 30));
+    /* io_uring wants PROT_WRITE to pin for writing. */
+    window = mmap(NULL, mapping->size, PROT_READ | PROT_WRITE, MAP_SHARED, mapping->fd, 0);
+    if (window == MAP_FAILED)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "cannot map the memory: %s",
+                         strerror(errno));
+    pthread_mutex_lock(&pagemap->lock);
+    r = take_slots(pagemap, mapping, pieces, fault);
+    pthread_mutex_unlock(&pagemap->lock);
+    if (r < 0) {
+        munmap(window, mapping->size);
+        return r;
+    }
+    mapping->u.pagemap.window = window;
+    return 0;
+}
+
+static int pagemap_pin(struct backend *backend, struct mapping *mapping, uint64_t offset,
+                       uint64_t length, struct fault *fault)
+{
+    struct pagemap *pagemap = (struct pagemap *)backend;
+
+    return pinring_pin(pagemap->rings[mapping->u.pagemap.ring].fd, slot_at(mapping, offset),
+                       mapping->u.pagemap.window + offset, length, fault);
+}
+
+static int pagemap_resolve(struct backend *backend, struct mapping *mapping, uint64_t offset,
+                           uint64_t length, struct spans *spans, struct fault *fault)
+{
+    struct pagemap *pagemap = (struct pagemap *)backend;
+
+    return pfn_resolve(pagemap->fd, mapping->u.pagemap.window + offset, length, mapping->page_size,
+                       spans, fault);
+}
+
+static void pagemap_settle(struct backend *backend, struct mapping *mapping)
+{
+    (void)backend;
+    if (mapping->u.pagemap.window)
+        munmap(mapping->u.pagemap.window, mapping->size);
+    mapping->u.pagemap.window = NULL;
+}
+
+static int pagemap_unpin(struct backend *backend, struct mapping *mapping, uint64_t offset,
+                         uint64_t length, struct fault *fault)
+{
+    struct pagemap *pagemap = (struct pagemap *)backend;
+
+    (void)length;
+    return pinring_unpin(pagemap->rings[mapping->u.pagemap.ring].fd, slot_at(mapping, offset),
+                         fault);
+}
+
+static void pagemap_end(struct backend *backend, struct mapping *mapping)
+{
+    struct pagemap *pagemap = (struct pagemap *)backend;
+
+    pagemap_settle(backend, mapping);
+    pthread_mutex_lock(&pagemap->lock);
+    if (extents_give(&pagemap->rings[mapping->u.pagemap.ring].slots, mapping->u.pagemap.first_slot,
+                     piece_count(mapping)) < 0)
+        log_err("defect: io_uring slots were given back that were not taken");
+    pthread_mutex_unlock(&pagemap->lock);
+}
+
+static const struct backend_ops pagemap_ops = {
+    .close = pagemap_close,
+    .begin = pagemap_begin,
+    .pin = pagemap_pin,
+    .resolve = pagemap_resolve,
+    .settle = pagemap_settle,
+    .unpin = pagemap_unpin,
+    .end = pagemap_end,
+};
+
+int pagemap_backend_open(const struct backend_config *config, struct backend **ret,
+                         struct fault *fault)
+{
+    struct pagemap *pagemap = calloc(1, sizeof(*pagemap));
+    int r;
+
+    (void)config;
+    if (!pagemap)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
+    pagemap->base = (struct backend){
+        .ops = &pagemap_ops, .name = "pagemap", .mode = DMABUFD_MODE_PA, .pin = DMABUFD_PIN_LONGTERM
+    };
+    pagemap->fd = -1;
+    pthread_mutex_init(&pagemap->lock, NULL);
+    r = pfn_open(&pagemap->fd, fault);
+    if (r == 0)
+        r = add_ring(pagemap, fault);
+    if (r < 0) {
+        pagemap_close(&pagemap->base);
+        return r;
+    }
+    *ret = &pagemap->base;
+    return 0;
+}

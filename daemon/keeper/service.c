@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Requests of the broker; see service.h. */
+#include "daemon/keeper/service.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "daemon/link.h"
+#include "daemon/log.h"
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+static void answer(struct service *service, const struct link_reply *reply, struct wire_fds *fds)
+{
+    if (service->link && channel_send(service->link, reply, sizeof(*reply), fds) == 0)
+        return;
+    if (fds)
+        wire_fds_close(fds);
+    /* A reply that cannot even be queued would leave a client waiting: begin anew. */
+    if (service->link)
+        channel_close_later(service->link, -ENOMEM);
+}
+
+static void refuse(struct service *service, uint32_t op, uint64_t tag, const struct fault *fault)
+{
+    struct link_reply reply = { .op = op, .tag = tag, .error = fault->error, .u.fault = *fault };
+
+    answer(service, &reply, NULL);
+}
+
+/* Descriptors go out as duplicates: sending must not cost us ours. */
+static int put_dup(struct wire_fds *fds, int fd, struct fault *fault)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+    if (copy < 0 || wire_fds_put(fds, copy) < 0)
+        return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
+                         "the daemon is out of file descriptors: raise LimitNOFILE");
+    return 0;
+}
+
+/* The reply to an allocation or look-up that succeeded, with the descriptors the client lacks. */
+static int answer_buffer(struct service *service, uint32_t op, uint64_t tag,
+                         const struct buffer *buffer, struct fault *fault)
+{
+    CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
+    struct link_reply reply = {
+        .op = op,
+        .tag = tag,
+        .u.buffer = { .id = buffer->id,
+                      .size = buffer->size,
+                      .page_size = buffer->page_size,
+                      .mode = service->backend->mode,
+                      .pin = service->backend->pin,
+                      .span_count = buffer->span_count },
+    };
+    int r = 0;
+
+    if (op == LINK_ALLOC)
+        r = put_dup(&fds, buffer->fd, fault);
+    if (r == 0 && buffer->table_fd >= 0)
+        r = put_dup(&fds, buffer->table_fd, fault);
+    if (r < 0)
+        return r;
+    if (buffer->table_fd < 0)
+        memcpy(reply.u.buffer.spans, buffer->spans.list,
+               buffer->spans.count * sizeof(buffer->spans.list[0]));
+    answer(service, &reply, &fds);
+    return 0;
+}
+
+static struct job *job_new(enum job_kind kind, struct buffer *buffer)
+{
+    struct job *job = calloc(1, sizeof(*job));
+
+    if (!job)
+        return NULL;
+    job->kind = kind;
+    job->buffer = buffer;
+    return job;
+}
+
+static void submit(struct service *service, struct job *job)
+{
+    service->jobs++;
+    workers_submit(service->workers, job);
+}
+
+/* Memory that may not go back: stays pinned, with its descriptor, for good; law 2. */
+static void keep_unreleasable(struct service *service, struct buffer *buffer,
+                              const struct fault *fault)
+{
+    service->unreleasable += buffer->size;
+    LIST_INSERT_HEAD(&service->kept, buffer, inode_link);
+    log_err("%llu bytes stay pinned until the daemon ends: %s", (unsigned long long)buffer->size,
+            fault->text);
+}
+
+/* @fault: why the kernel refused, or NULL. */
+static void torn_down(struct service *service, struct buffer *buffer, const struct fault *fault)
+{
+    service->pinned--;
+    if (fault)
+        keep_unreleasable(service, buffer, fault);
+    else
+        buffer_free(buffer);
+}
+
+/*
+ * Release a buffer that nobody holds any more. @reply_to: the request to answer when done, or NULL.
+ * Without memory for a job it is done right here, slow but sure.
+ */
+static void tear_down(struct service *service, struct buffer *buffer,
+                      const struct link_request *reply_to)
+{
+    struct job *job = job_new(JOB_TEARDOWN, buffer);
+    struct fault fault = { 0 };
+    int r;
+
+    if (job) {
+        job->answer = reply_to != NULL;
+        job->epoch = service->broker_starts;
+        job->tag = reply_to ? reply_to->tag : 0;
+        submit(service, job);
+        return;
+    }
+    do {
+        r = buffer_teardown_step(buffer, service->memory, service->backend, &fault);
+    } while (r > 0);
+    torn_down(service, buffer, r < 0 ? &fault : NULL);
+    if (reply_to) {
+        struct link_reply reply = { .op = LINK_FREE, .tag = reply_to->tag };
+
+        answer(service, &reply, NULL);
+    }
+}
+
+static void client_gone(struct service *service, struct client *client)
+{
+    struct hold *hold;
+    struct job *job;
+
+    log_debug("client %llu (pid %u, uid %u) left with %u buffers", (unsigned long long)client->id,
+              client->peer.pid, client->peer.uid, client->held);
+    while ((job = LIST_FIRST(&client->jobs))) {
+        LIST_REMOVE(job, client_link);
+        job->client = 0;
+        job->answer = false;
+        atomic_store(&job->cancelled, true);
+    }
+    while ((hold = LIST_FIRST(&client->holds))) {
+        struct buffer *last = store_drop(&service->store, hold, true);
+
+        if (last)
+            tear_down(service, last, NULL);
+    }
+    store_client_free(&service->store, client);
+}
+
+static int on_client_new(struct service *service, const struct link_request *request)
+{
+    return store_client_new(&service->store, request->client, &request->u.peer) == -EINVAL
+               ? -EBADMSG
+               : 0;
+}
+
+static int on_client_gone(struct service *service, struct client *client)
+{
+    client_gone(service, client);
+    return 0;
+}
+
+static int on_alloc(struct service *service, struct client *client,
+                    const struct link_request *request, struct fault *fault)
+{
+    struct buffer *buffer;
+    uint64_t rounded;
+    struct job *job;
+    int r;
+
+    if (service->stopping)
+        return fault_set(fault, DMABUFD_CODE_SHUTTING_DOWN, ESHUTDOWN, "the daemon is ending");
+    r = memory_round(service->memory, request->u.alloc.size, PAGE_4K, &rounded, fault);
+    if (r == 0)
+        r = store_reserve(&service->store, client, fault);
+    if (r < 0)
+        return r;
+    buffer = buffer_new();
+    job = buffer ? job_new(JOB_BUILD, buffer) : NULL;
+    if (!job) {
+        buffer_free(buffer);
+        store_unreserve(client);
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
+    }
+    job->build.asked = request->u.alloc.size;
+    job->build.wanted = request->u.alloc.page_size;
+    job->client = client->id;
+    job->tag = request->tag;
+    job->answer = true;
+    LIST_INSERT_HEAD(&client->jobs, job, client_link);
+    submit(service, job);
+    return 0;
+}
+
+static int on_free(struct service *service, struct client *client,
+                   const struct link_request *request, struct fault *fault)
+{
+    struct hold *hold = store_held(&service->store, client, request->u.buffer);
+    struct link_reply reply = { .op = LINK_FREE, .tag = request->tag };
+    struct buffer *last;
+
+    if (!hold)
+        return fault_set(fault, DMABUFD_CODE_NOT_HELD, ENOENT,
+                         "this client holds no buffer with number %llu",
+                         (unsigned long long)request->u.buffer);
+    last = store_drop(&service->store, hold, false);
+    if (last)
+        tear_down(service, last, request);
+    else
+        answer(service, &reply, NULL);
+    return 0;
+}
+
+static int on_lookup(struct service *service, struct client *client,
+                     const struct link_request *request, struct wire_fds *fds, struct fault *fault)
+{
+    CLEANUP_FD int fd = wire_fds_take(fds, 0);
+    struct buffer *buffer;
+    int r = store_find(&service->store, fd, &buffer, fault);
+
+    if (r == 0)
+        r = store_hold(&service->store, client, buffer, fault);
+    if (r < 0)
+        return r;
+    r = answer_buffer(service, LINK_LOOKUP, request->tag, buffer, fault);
+    /* Another holder is left for sure, the one we found it by. */
+    if (r < 0)
+        store_drop(&service->store, store_held(&service->store, client, buffer->id), false);
+    return r;
+}
+
+/* In the order of the client's list, newest first; a page goes on behind the buffer it ended with. */
+static void on_list(struct service *service, struct client *client,
+                    const struct link_request *request)
+{
+    struct link_reply reply = { .op = LINK_LIST, .tag = request->tag };
+    struct link_list *list = &reply.u.list;
+    struct hold *hold = LIST_FIRST(&client->holds);
+
+    if (request->u.after) {
+        hold = store_held(&service->store, client, request->u.after);
+        hold = hold ? LIST_NEXT(hold, client_link) : NULL;
+    }
+    for (; hold && list->count < PROTO_LIST_PAGE; hold = LIST_NEXT(hold, client_link)) {
+        const struct buffer *buffer = hold->buffer;
+
+        list->entries[list->count++] = (struct link_list_entry){
+            .id = buffer->id,
+            .size = buffer->size,
+            .page_size = buffer->page_size,
+            .span_count = buffer->span_count,
+            .holds = hold->count,
+            .holders = buffer->holders,
+        };
+    }
+    if (hold)
+        list->next = list->entries[list->count - 1].id;
+    answer(service, &reply, NULL);
+}
+
+static void on_status(struct service *service, const struct link_request *request)
+{
+    struct link_reply reply = {
+        .op = LINK_STATUS,
+        .tag = request->tag,
+        .u.status = { .clients = service->store.client_count,
+                      .buffers = service->store.buffers.count,
+                      .bytes = service->store.bytes,
+                      .huge_bytes = service->store.huge_bytes,
+                      .pinned = service->pinned,
+                      .jobs = service->jobs,
+                      .broker_starts = service->broker_starts,
+                      .uptime_ns = now_ns() - service->started_ns,
+                      .unreleasable_bytes = service->unreleasable },
+    };
+
+    answer(service, &reply, NULL);
+}
+
+int service_request(struct service *service, const void *bytes, size_t size, struct wire_fds *fds)
+{
+    struct link_request request;
+    struct fault fault = { 0 };
+    struct client *client;
+    int r = 0;
+
+    if (size != sizeof(request))
+        return -EBADMSG;
+    memcpy(&request, bytes, sizeof(request));
+    if (fds->count != (request.op == LINK_LOOKUP ? 1 : 0))
+        return -EBADMSG;
+    if (request.op == LINK_CLIENT_NEW)
+        return on_client_new(service, &request);
+    client = store_client(&service->store, request.client);
+    if (!client)
+        return -EBADMSG;
+    switch (request.op) {
+    case LINK_CLIENT_GONE:
+        return on_client_gone(service, client);
+    case LINK_ALLOC:
+        r = on_alloc(service, client, &request, &fault);
+        break;
+    case LINK_FREE:
+        r = on_free(service, client, &request, &fault);
+        break;
+    case LINK_LOOKUP:
+        r = on_lookup(service, client, &request, fds, &fault);
+        break;
+    case LINK_LIST:
+        on_list(service, client, &request);
+        break;
+    case LINK_STATUS:
+        on_status(service, &request);
+        break;
+    default:
+        return -EBADMSG;
+    }
+    if (r < 0)
+        refuse(service, request.op, request.tag, &fault);
+    return 0;
+}
+
+static void build_failed(struct service *service, struct job *job, struct client *client)
+{
+    if (job->buffer->fd >= 0)
+        keep_unreleasable(service, job->buffer, &job->fault);
+    else
+        buffer_free(job->buffer);
+    if (!client)
+        return;
+    store_unreserve(client);
+    refuse(service, LINK_ALLOC, job->tag, &job->fault);
+}
+
+/* A finished buffer goes to its client, or back if the client left meanwhile. */
+static void build_done(struct service *service, struct job *job)
+{
+    struct client *client = job->answer ? store_client(&service->store, job->client) : NULL;
+    struct buffer *buffer = job->buffer;
+    int r;
+
+    if (client)
+        LIST_REMOVE(job, client_link);
+    if (job->failed) {
+        build_failed(service, job, client);
+        return;
+    }
+    service->pinned++;
+    if (!client) {
+        tear_down(service, buffer, NULL);
+        return;
+    }
+    r = store_add(&service->store, client, buffer, &job->fault);
+    if (r < 0) {
+        store_unreserve(client);
+    } else {
+        r = answer_buffer(service, LINK_ALLOC, job->tag, buffer, &job->fault);
+        if (r < 0)
+            store_drop(&service->store, store_held(&service->store, client, buffer->id), true);
+    }
+    if (r < 0) {
+        tear_down(service, buffer, NULL);
+        refuse(service, LINK_ALLOC, job->tag, &job->fault);
+    }
+}
+
+static void teardown_done(struct service *service, struct job *job)
+{
+    struct link_reply reply = { .op = LINK_FREE, .tag = job->tag };
+
+    torn_down(service, job->buffer, job->failed ? &job->fault : NULL);
+    if (job->answer && job->epoch == service->broker_starts)
+        answer(service, &reply, NULL);
+}
+
+static void on_done(evutil_socket_t fd, short what, void *data)
+{
+    struct service *service = data;
+    struct job_queue done;
+    struct job *job;
+
+    (void)fd;
+    (void)what;
+    workers_collect(service->workers, &done);
+    while ((job = STAILQ_FIRST(&done))) {
+        STAILQ_REMOVE_HEAD(&done, link);
+        service->jobs--;
+        if (job->kind == JOB_BUILD)
+            build_done(service, job);
+        else
+            teardown_done(service, job);
+        free(job);
+    }
+    if (service->stopping && service->jobs == 0)
+        service->idle(service->idle_data);
+}
+
+void service_broker_gone(struct service *service)
+{
+    for (uint32_t i = 0; i < service->store.client_limit; i++) {
+        if (service->store.clients[i])
+            client_gone(service, service->store.clients[i]);
+    }
+}
+
+void service_stop(struct service *service)
+{
+    service->stopping = true;
+    service_broker_gone(service);
+    if (service->jobs == 0)
+        service->idle(service->idle_data);
+}
+
+int service_init(struct service *service, struct event_base *base, struct backend *backend,
+                 struct memory *memory, uint32_t max_clients, uint32_t max_buffers,
+                 struct fault *fault)
+{
+    int r;
+
+    *service = (struct service){
+        .base = base, .backend = backend, .memory = memory, .started_ns = now_ns()
+    };
+    LIST_INIT(&service->kept);
+    if (store_init(&service->store, max_clients, max_buffers) < 0)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
+    r = workers_start(memory, backend, &service->workers, fault);
+    if (r < 0)
+        return r;
+    service->done_event =
+        event_new(base, workers_fd(service->workers), EV_READ | EV_PERSIST, on_done, service);
+    if (!service->done_event || event_add(service->done_event, NULL) < 0)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
+    return 0;
+}
+
+void service_deinit(struct service *service)
+{
+    struct buffer *buffer;
+
+    if (service->done_event)
+        event_free(service->done_event);
+    service->workers = workers_stop(service->workers);
+    while ((buffer = LIST_FIRST(&service->kept))) {
+        LIST_REMOVE(buffer, inode_link);
+        buffer_free(buffer);
+    }
+    store_deinit(&service->store);
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Who holds what; see store.h. */
+#include "daemon/keeper/store.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "common/memfd.h"
+
+/* Buffers of all clients together; bounds the table, not the memory. */
+#define BUFFERS_MAX (1U << 24)
+
+int store_init(struct store *store, uint32_t client_limit, uint32_t buffer_limit)
+{
+    *store = (struct store){ .client_limit = client_limit, .buffer_limit = buffer_limit };
+    slots_init(&store->buffers, BUFFERS_MAX);
+    store->clients = calloc(client_limit, sizeof(struct client *));
+    return store->clients ? 0 : -ENOMEM;
+}
+
+void store_deinit(struct store *store)
+{
+    slots_deinit(&store->buffers);
+    free(store->clients);
+    *store = (struct store){ 0 };
+}
+
+int store_client_new(struct store *store, uint64_t id, const struct link_peer *peer)
+{
+    uint32_t index = slots_index(id);
+    struct client *client;
+
+    if (index >= store->client_limit || store->clients[index])
+        return -EINVAL;
+    client = calloc(1, sizeof(*client));
+    if (!client)
+        return -ENOMEM;
+    client->id = id;
+    client->peer = *peer;
+    LIST_INIT(&client->holds);
+    LIST_INIT(&client->jobs);
+    store->clients[index] = client;
+    store->client_count++;
+    return 0;
+}
+
+struct client *store_client(const struct store *store, uint64_t id)
+{
+    uint32_t index = slots_index(id);
+    struct client *client = index < store->client_limit ? store->clients[index] : NULL;
+
+    return client && client->id == id ? client : NULL;
+}
+
+void store_client_free(struct store *store, struct client *client)
+{
+    store->clients[slots_index(client->id)] = NULL;
+    store->client_count--;
+    free(client);
+}
+
+int store_reserve(struct store *store, struct client *client, struct fault *fault)
+{
+    if (client->held >= store->buffer_limit)
+        return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
+                         "this client holds %u buffers, its limit: free some, use fewer and larger "
+                         "ones, or raise --max-buffers",
+                         client->held);
+    client->held++;
+    return 0;
+}
+
+void store_unreserve(struct client *client)
+{
+    client->held--;
+}
+
+static struct hold *attach(struct client *client, struct buffer *buffer)
+{
+    struct hold *hold = calloc(1, sizeof(*hold));
+
+    if (!hold)
+        return NULL;
+    *hold = (struct hold){ .client = client, .buffer = buffer, .count = 1 };
+    LIST_INSERT_HEAD(&client->holds, hold, client_link);
+    LIST_INSERT_HEAD(&buffer->holds, hold, buffer_link);
+    buffer->holders++;
+    return hold;
+}
+
+static uint32_t bucket_of(ino_t ino)
+{
+    return (uint32_t)((uint64_t)ino % STORE_INODE_BUCKETS);
+}
+
+static int no_memory(struct fault *fault)
+{
+    return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
+}
+
+int store_add(struct store *store, struct client *client, struct buffer *buffer,
+              struct fault *fault)
+{
+    if (slots_add(&store->buffers, buffer, &buffer->id) < 0)
+        return no_memory(fault);
+    if (!attach(client, buffer)) {
+        slots_remove(&store->buffers, buffer->id);
+        return no_memory(fault);
+    }
+    LIST_INSERT_HEAD(&store->inodes[bucket_of(buffer->ino)], buffer, inode_link);
+    store->bytes += buffer->size;
+    if (buffer->page_size > PAGE_4K)
+        store->huge_bytes += buffer->size;
+    return 0;
+}
+
+int store_find(const struct store *store, int fd, struct buffer **ret, struct fault *fault)
+{
+    struct buffer *buffer;
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return fault_set(fault, DMABUFD_CODE_INVALID, EBADF, "the descriptor cannot be examined");
+    LIST_FOREACH (buffer, &store->inodes[bucket_of(st.st_ino)], inode_link) {
+        int same;
+
+        if (buffer->ino != st.st_ino || buffer->dev != st.st_dev)
+            continue;
+        same = memfd_same(buffer->fd, fd);
+        if (same < 0)
+            return fault_set(
+                fault, DMABUFD_CODE_UNSUPPORTED, EOPNOTSUPP,
+                "the kernel does not compare open files: it needs F_DUPFD_QUERY (Linux "
+                "6.10) or kcmp(2) (CONFIG_KCMP), not hidden by a seccomp filter");
+        if (same == 0)
+            continue;
+        *ret = buffer;
+        return 0;
+    }
+    return fault_set(fault, DMABUFD_CODE_NOT_A_BUFFER, ENXIO,
+                     "the descriptor is not a buffer of this daemon: pass the one of "
+                     "dmabufd_buffer_fd() itself or a dup of it, of a buffer that is still held");
+}
+
+struct hold *store_held(const struct store *store, const struct client *client, uint64_t buffer)
+{
+    struct buffer *found = slots_get(&store->buffers, buffer);
+    struct hold *hold;
+
+    if (!found)
+        return NULL;
+    LIST_FOREACH (hold, &found->holds, buffer_link) {
+        if (hold->client == client)
+            return hold;
+    }
+    return NULL;
+}
+
+int store_hold(struct store *store, struct client *client, struct buffer *buffer,
+               struct fault *fault)
+{
+    struct hold *hold = store_held(store, client, buffer->id);
+    int r;
+
+    if (hold) {
+        if (hold->count == UINT32_MAX)
+            return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE, "too many holds of one buffer");
+        hold->count++;
+        return 0;
+    }
+    r = store_reserve(store, client, fault);
+    if (r < 0)
+        return r;
+    if (!attach(client, buffer)) {
+        store_unreserve(client);
+        return no_memory(fault);
+    }
+    return 0;
+}
+
+struct buffer *store_drop(struct store *store, struct hold *hold, bool all)
+{
+    struct buffer *buffer = hold->buffer;
+
+    if (!all && --hold->count > 0)
+        return NULL;
+    LIST_REMOVE(hold, client_link);
+    LIST_REMOVE(hold, buffer_link);
+    hold->client->held--;
+    free(hold);
+    if (--buffer->holders > 0)
+        return NULL;
+    LIST_REMOVE(buffer, inode_link);
+    slots_remove(&store->buffers, buffer->id);
+    store->bytes -= buffer->size;
+    if (buffer->page_size > PAGE_4K)
+        store->huge_bytes -= buffer->size;
+    return buffer;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Store: the truth about what exists. Clients, finished buffers, and who holds which.
+ *
+ * Bookkeeping only: it pins and frees nothing. A buffer whose last hold goes is handed back to the
+ * caller, who tears it down. Main thread only.
+ */
+#ifndef KEEPER_STORE_H
+#define KEEPER_STORE_H
+
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "common/fault.h"
+#include "common/slots.h"
+#include "daemon/keeper/buffer.h"
+#include "daemon/keeper/job.h"
+#include "daemon/link.h"
+
+/** A connection, as the broker told of it. */
+struct client {
+    uint64_t id; /* the broker's */
+    struct link_peer peer;
+    uint32_t held; /* distinct buffers, and jobs that will become one */
+    LIST_HEAD(, hold) holds;
+    LIST_HEAD(, job) jobs; /* allocations at work */
+};
+
+/** A client holds a buffer @count times. */
+struct hold {
+    struct client *client;
+    struct buffer *buffer;
+    uint32_t count;
+    LIST_ENTRY(hold) client_link;
+    LIST_ENTRY(hold) buffer_link;
+};
+
+#define STORE_INODE_BUCKETS 4096U
+
+struct store {
+    uint32_t client_limit;
+    uint32_t buffer_limit;   /* of one client */
+    struct client **clients; /* by slots_index() of the id */
+    uint32_t client_count;
+    struct slots buffers;
+    uint64_t bytes;
+    uint64_t huge_bytes;
+    LIST_HEAD(, buffer) inodes[STORE_INODE_BUCKETS];
+};
+
+/** store_init() - Return: 0 or -ENOMEM. */
+int store_init(struct store *store, uint32_t client_limit, uint32_t buffer_limit);
+
+/** store_deinit() - frees an empty store; allowed on a zeroed struct. */
+void store_deinit(struct store *store);
+
+/** store_client_new() - Return: 0; -EINVAL for an id that is out of bounds or taken; -ENOMEM. */
+int store_client_new(struct store *store, uint64_t id, const struct link_peer *peer);
+
+/** store_client() - by the broker's id, or NULL. */
+struct client *store_client(const struct store *store, uint64_t id);
+
+/** store_client_free() - forget a client that holds nothing any more and has no jobs. */
+void store_client_free(struct store *store, struct client *client);
+
+/** store_reserve() - one more buffer for @client. Return: 0, -EMFILE at its limit, with @fault. */
+int store_reserve(struct store *store, struct client *client, struct fault *fault);
+
+/** store_unreserve() - it came to nothing. */
+void store_unreserve(struct client *client);
+
+/**
+ * store_add() - a finished buffer, for which @client has a reservation, gets its first hold
+ * Return: 0; -ENOMEM with @fault (the reservation stays).
+ */
+int store_add(struct store *store, struct client *client, struct buffer *buffer,
+              struct fault *fault);
+
+/**
+ * store_find() - the buffer that @fd is, proven by the kernel
+ * Return: 0; -ENXIO none; -EOPNOTSUPP the kernel cannot compare; with @fault.
+ */
+int store_find(const struct store *store, int fd, struct buffer **ret, struct fault *fault);
+
+/** store_hold() - one more hold of @client. Return: 0; -EMFILE, -ENOMEM, with @fault. */
+int store_hold(struct store *store, struct client *client, struct buffer *buffer,
+               struct fault *fault);
+
+/** store_held() - the hold of @client on the buffer with this id, or NULL. */
+struct hold *store_held(const struct store *store, const struct client *client, uint64_t buffer);
+
+/**
+ * store_drop() - give up one hold
+ * @all: all of them
+ * Return: the buffer if that was the last hold of anybody: out of the store, the caller's to tear
+ * down; else NULL.
+ */
+struct buffer *store_drop(struct store *store, struct hold *hold, bool all);
+
+#endif

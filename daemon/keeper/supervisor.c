@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Life and death of brokers; see supervisor.h. */
+#include "daemon/keeper/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "daemon/log.h"
+
+#define DELAY_MIN_MS 10U
+#define DELAY_MAX_MS 5000U
+/* A broker that lived this long did not fail at starting. */
+#define SETTLED_NS UINT64_C(10000000000)
+/* So many first brokers may fail before the daemon gives up. */
+#define FAILURES_MAX 3U
+
+extern char **environ;
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+/* The broker has no business with systemd's notification socket. */
+static char **broker_environment(void)
+{
+    size_t n = 0, kept = 0;
+    char **copy;
+
+    while (environ[n])
+        n++;
+    copy = calloc(n + 1, sizeof(*copy));
+    for (size_t i = 0; copy && i < n; i++) {
+        if (strncmp(environ[i], "NOTIFY_SOCKET=", 14) != 0 &&
+            strncmp(environ[i], "WATCHDOG_", 9) != 0)
+            copy[kept++] = environ[i];
+    }
+    return copy;
+}
+
+/* @link and @listen_fd are beyond the numbers they are given in the child. */
+static int spawn(int link, int listen_fd, pid_t *ret)
+{
+    static char name[] = "dmabufd", role[] = "--broker";
+    char *argv[] = { name, role, NULL };
+    CLEANUP_FREE char **environment = broker_environment();
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none, all;
+    int r;
+
+    if (!environment)
+        return -ENOMEM;
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attributes);
+    r = posix_spawn_file_actions_adddup2(&actions, link, LINK_FD);
+    if (r == 0)
+        r = posix_spawn_file_actions_adddup2(&actions, listen_fd, LINK_LISTEN_FD);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    if (r == 0)
+        r = posix_spawn(ret, "/proc/self/exe", &actions, &attributes, argv, environment);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    return -r;
+}
+
+static int on_message(void *data, const void *bytes, size_t size, struct wire_fds *fds)
+{
+    struct supervisor *supervisor = data;
+    struct link_request request;
+
+    if (size == sizeof(request)) {
+        memcpy(&request, bytes, sizeof(request));
+        if (request.op == LINK_READY) {
+            supervisor->was_ready = true;
+            supervisor->failures = 0;
+            supervisor->ready(supervisor->data);
+            return 0;
+        }
+    }
+    return service_request(supervisor->service, bytes, size, fds);
+}
+
+/* The link ended before the process did, or because of what came over it. */
+static void on_closed(void *data, int error)
+{
+    struct supervisor *supervisor = data;
+
+    if (error == -EBADMSG)
+        log_err("the broker (pid %d) sent what no broker sends: ending it", (int)supervisor->pid);
+    if (supervisor->pid > 0)
+        kill(supervisor->pid, SIGKILL);
+}
+
+static const struct channel_ops link_ops = { .message = on_message, .closed = on_closed };
+
+static int high_dup(int fd)
+{
+    return fcntl(fd, F_DUPFD_CLOEXEC, LINK_LISTEN_FD + 1);
+}
+
+static int start(struct supervisor *supervisor, struct fault *fault)
+{
+    struct service *service = supervisor->service;
+    CLEANUP_FD int listen_fd = high_dup(supervisor->listen_fd);
+    CLEANUP_FD int theirs = -1;
+    int pair[2], r;
+
+    if (listen_fd < 0 ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+        return fault_set(fault, DMABUFD_CODE_LIMIT, errno, "cannot make the link: %s",
+                         strerror(errno));
+    theirs = high_dup(pair[1]);
+    fd_close(&pair[1]);
+    r = channel_new(service->base, pair[0], sizeof(struct link_request), false, &link_ops,
+                    supervisor, &service->link);
+    if (r == 0)
+        r = channel_send(service->link, &supervisor->welcome, sizeof(supervisor->welcome), NULL);
+    if (r == 0)
+        r = theirs < 0 ? -EMFILE : spawn(theirs, listen_fd, &supervisor->pid);
+    if (r < 0) {
+        service->link = channel_free(service->link);
+        return fault_set(fault, DMABUFD_CODE_INTERNAL, -r, "cannot start the broker: %s",
+                         strerror(-r));
+    }
+    supervisor->started_ns = now_ns();
+    service->broker_starts++;
+    log_debug("broker %u started, pid %d", service->broker_starts, (int)supervisor->pid);
+    return 0;
+}
+
+static void restart_later(struct supervisor *supervisor)
+{
+    struct timeval delay;
+
+    if (now_ns() - supervisor->started_ns > SETTLED_NS)
+        supervisor->delay_ms = 0;
+    delay = (struct timeval){ supervisor->delay_ms / 1000,
+                              (suseconds_t)(supervisor->delay_ms % 1000) * 1000 };
+    evtimer_add(supervisor->restart_event, &delay);
+    supervisor->delay_ms = supervisor->delay_ms ? supervisor->delay_ms * 2 : DELAY_MIN_MS;
+    if (supervisor->delay_ms > DELAY_MAX_MS)
+        supervisor->delay_ms = DELAY_MAX_MS;
+}
+
+static void on_restart(evutil_socket_t fd, short what, void *data)
+{
+    struct supervisor *supervisor = data;
+    struct fault fault = { 0 };
+
+    (void)fd;
+    (void)what;
+    if (supervisor->stopping || start(supervisor, &fault) == 0)
+        return;
+    log_err("%s", fault.text);
+    restart_later(supervisor);
+}
+
+static void log_end(pid_t pid, int status)
+{
+    if (WIFSIGNALED(status))
+        log_err("the broker (pid %d) was killed by signal %d (%s)", (int)pid, WTERMSIG(status),
+                strsignal(WTERMSIG(status)));
+    else
+        log_err("the broker (pid %d) exited with status %d", (int)pid, WEXITSTATUS(status));
+}
+
+static void on_child(evutil_socket_t signal, short what, void *data)
+{
+    struct supervisor *supervisor = data;
+    int status;
+
+    (void)signal;
+    (void)what;
+    if (supervisor->pid <= 0 || waitpid(supervisor->pid, &status, WNOHANG) != supervisor->pid)
+        return;
+    if (!supervisor->stopping)
+        log_end(supervisor->pid, status);
+    supervisor->pid = 0;
+    supervisor->service->link = channel_free(supervisor->service->link);
+    if (supervisor->stopping)
+        return;
+    service_broker_gone(supervisor->service);
+    if (!supervisor->was_ready && ++supervisor->failures >= FAILURES_MAX)
+        supervisor->hopeless(supervisor->data);
+    else
+        restart_later(supervisor);
+}
+
+int supervisor_start(struct supervisor *supervisor, struct fault *fault)
+{
+    struct event_base *base = supervisor->service->base;
+
+    supervisor->child_event = evsignal_new(base, SIGCHLD, on_child, supervisor);
+    supervisor->restart_event = evtimer_new(base, on_restart, supervisor);
+    if (!supervisor->child_event || !supervisor->restart_event ||
+        event_add(supervisor->child_event, NULL) < 0)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
+    return start(supervisor, fault);
+}
+
+void supervisor_stop(struct supervisor *supervisor)
+{
+    supervisor->stopping = true;
+    if (supervisor->restart_event)
+        event_free(supervisor->restart_event);
+    if (supervisor->child_event)
+        event_free(supervisor->child_event);
+    supervisor->restart_event = supervisor->child_event = NULL;
+    supervisor->service->link = channel_free(supervisor->service->link);
+    if (supervisor->pid > 0) {
+        kill(supervisor->pid, SIGKILL);
+        waitpid(supervisor->pid, NULL, 0);
+        supervisor->pid = 0;
+    }
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Supervisor: starts the broker, notices when it ends or misbehaves, and starts another.
+ *
+ * Between two brokers, connecting clients wait in the queue of the listening socket, which is the
+ * keeper's.
+ */
+#ifndef KEEPER_SUPERVISOR_H
+#define KEEPER_SUPERVISOR_H
+
+#include <event2/event.h>
+#include <sys/types.h>
+
+#include "daemon/keeper/service.h"
+#include "daemon/link.h"
+
+struct supervisor {
+    struct service *service;
+    int listen_fd; /* not owned */
+    struct link_welcome welcome;
+    pid_t pid; /* of the broker, 0: none */
+    uint64_t started_ns;
+    unsigned int delay_ms; /* before the next start */
+    struct event *child_event;
+    struct event *restart_event;
+    void (*ready)(void *data);    /* each time a broker is ready */
+    void (*hopeless)(void *data); /* the very first brokers do not come up */
+    void *data;
+    unsigned int failures; /* brokers in a row that were never ready */
+    bool was_ready;
+    bool stopping;
+};
+
+/** supervisor_start() - start the first broker. Return: 0 or a negative errno with @fault. */
+int supervisor_start(struct supervisor *supervisor, struct fault *fault);
+
+/** supervisor_stop() - end the broker for good; the service is told that it is gone. */
+void supervisor_stop(struct supervisor *supervisor);
+
+#endif

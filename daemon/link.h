@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Link: the messages between the broker, which talks to clients and has no privilege, and the
+ * keeper, which has the privilege and everything that exists.
+ *
+ * Fixed-size structs, no protobuf, so that the keeper's parser is a size comparison. The keeper
+ * checks every field as if the broker were compromised (keeper/service.c); the broker trusts the
+ * keeper. Both come from one binary: the layout has no version.
+ *
+ * The broker sends struct link_request; LINK_ALLOC, LINK_FREE, LINK_LOOKUP, LINK_LIST and
+ * LINK_STATUS are each answered by one struct link_reply with the same tag, in any order.
+ */
+#ifndef DAEMON_LINK_H
+#define DAEMON_LINK_H
+
+#include <stdint.h>
+
+#include "common/dmabufd-types.h"
+#include "common/fault.h"
+#include "proto/limits.h"
+
+/** Clients the daemon can be configured to serve at once. */
+#define LINK_CLIENTS_MAX 16384U
+/** Connections beyond that which the broker keeps for as long as it takes to refuse them well. */
+#define LINK_CLIENTS_SPARE 64U
+
+/** Descriptors that the keeper gives to a broker it starts. */
+#define LINK_FD        3
+#define LINK_LISTEN_FD 4
+
+enum link_op {
+    LINK_READY = 1,       /* the broker accepts clients from now on */
+    LINK_CLIENT_NEW = 2,  /* u.peer */
+    LINK_CLIENT_GONE = 3, /* everything it held is to be released */
+    LINK_ALLOC = 4,       /* u.alloc; reply: u.buffer, fds [memfd (table)] */
+    LINK_FREE = 5,        /* u.buffer */
+    LINK_LOOKUP = 6,      /* one fd; reply: u.buffer, fds [(table)] */
+    LINK_LIST = 7,        /* u.after; reply: u.list */
+    LINK_STATUS = 8,      /* reply: u.status */
+    LINK_OP_END
+};
+
+struct link_peer {
+    uint32_t pid;
+    uint32_t uid;
+    uint32_t gid;
+    uint32_t reserved;
+};
+
+struct link_alloc {
+    uint64_t size;      /* bytes, as the client asked */
+    uint64_t page_size; /* bytes, 0: the keeper chooses */
+};
+
+struct link_request {
+    uint32_t op;
+    uint32_t reserved;
+    uint64_t tag;    /* the broker's */
+    uint64_t client; /* id in the broker's table, unique for the broker's life */
+    union {
+        struct link_peer peer;
+        struct link_alloc alloc;
+        uint64_t buffer;
+        uint64_t after;
+    } u;
+};
+
+struct link_buffer {
+    uint64_t id;
+    uint64_t size;
+    uint64_t page_size;
+    uint32_t mode;       /* enum dmabufd_address_mode */
+    uint32_t pin;        /* enum dmabufd_pin */
+    uint32_t span_count; /* the list is inline up to PROTO_SPANS_INLINE_MAX, else the last fd */
+    uint32_t reserved;
+    struct dmabufd_span spans[PROTO_SPANS_INLINE_MAX];
+};
+
+struct link_list_entry {
+    uint64_t id;
+    uint64_t size;
+    uint64_t page_size;
+    uint32_t span_count;
+    uint32_t holds;
+    uint32_t holders;
+    uint32_t reserved;
+};
+
+struct link_list {
+    uint64_t next;
+    uint32_t count;
+    uint32_t reserved;
+    struct link_list_entry entries[PROTO_LIST_PAGE];
+};
+
+struct link_status {
+    uint32_t clients;
+    uint32_t buffers;
+    uint64_t bytes;
+    uint64_t huge_bytes;
+    uint32_t pinned;
+    uint32_t jobs;
+    uint32_t broker_starts;
+    uint32_t reserved;
+    uint64_t uptime_ns;
+    uint64_t unreleasable_bytes;
+};
+
+struct link_reply {
+    uint32_t op;   /* of the request */
+    int32_t error; /* positive errno, 0: success and u is valid */
+    uint64_t tag;
+    union {
+        struct fault fault; /* with error != 0 */
+        struct link_buffer buffer;
+        struct link_list list;
+        struct link_status status;
+    } u;
+};
+
+/** What a broker needs to know of the keeper's backend; handed over on its command line's behalf
+ *  as the first datagram on the link, before anything else. */
+struct link_welcome {
+    uint32_t mode;
+    uint32_t pin;
+    uint64_t page_sizes[4];
+    uint64_t max_size;
+    uint32_t max_clients;
+    uint32_t max_clients_per_user;
+    uint32_t max_buffers;
+    uint32_t debug;
+    uint32_t drop_uid; /* to become; UINT32_MAX: stay who we are (not started as root) */
+    uint32_t drop_gid;
+    char backend[16];
+    char backend_reason[FAULT_TEXT_MAX];
+};
+
+#endif

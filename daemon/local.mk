@@ -1,0 +1,38 @@
+# The daemon: everything but main.c is a library, which tests and fuzzers link too.
+noinst_LTLIBRARIES += libdaemon.la
+libdaemon_la_SOURCES = \
+	daemon/channel.c daemon/channel.h \
+	daemon/link.h \
+	daemon/listen.c daemon/listen.h \
+	daemon/log.c daemon/log.h \
+	daemon/options.c daemon/options.h \
+	daemon/privilege.c daemon/privilege.h \
+	daemon/broker/broker.c daemon/broker/broker.h \
+	daemon/broker/dispatch.c daemon/broker/dispatch.h \
+	daemon/broker/reply.c daemon/broker/reply.h \
+	daemon/broker/request.c daemon/broker/request.h \
+	daemon/broker/session.c daemon/broker/session.h \
+	daemon/broker/upstream.c daemon/broker/upstream.h \
+	daemon/keeper/backend.c daemon/keeper/backend.h \
+	daemon/keeper/buffer.c daemon/keeper/buffer.h \
+	daemon/keeper/donor.c daemon/keeper/donor.h \
+	daemon/keeper/fake.c \
+	daemon/keeper/iommu-ioctl.c daemon/keeper/iommu-ioctl.h \
+	daemon/keeper/iommufd.c \
+	daemon/keeper/job.c daemon/keeper/job.h \
+	daemon/keeper/keeper.c daemon/keeper/keeper.h \
+	daemon/keeper/memory.c daemon/keeper/memory.h \
+	daemon/keeper/pagemap.c \
+	daemon/keeper/pfn.c daemon/keeper/pfn.h \
+	daemon/keeper/pinring.c daemon/keeper/pinring.h \
+	daemon/keeper/resolve.c daemon/keeper/resolve.h \
+	daemon/keeper/service.c daemon/keeper/service.h \
+	daemon/keeper/store.c daemon/keeper/store.h \
+	daemon/keeper/supervisor.c daemon/keeper/supervisor.h
+libdaemon_la_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(SYSTEMD_CFLAGS)
+libdaemon_la_LIBADD = libproto.la libcommon.la $(EVENT_LIBS) $(SYSTEMD_LIBS)
+
+sbin_PROGRAMS += dmabufd
+dmabufd_SOURCES = daemon/main.c
+dmabufd_CPPFLAGS = $(libdaemon_la_CPPFLAGS)
+dmabufd_LDADD = libdaemon.la

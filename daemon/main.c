@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* dmabufd: one command, two roles. Started by a person or systemd it is the keeper, which starts
+ * the same binary again as the broker. */
+#include "daemon/broker/broker.h"
+#include "daemon/keeper/keeper.h"
+#include "daemon/options.h"
+
+int main(int argc, char **argv)
+{
+    struct options options;
+
+    switch (options_parse(&options, argc, argv)) {
+    case OPTIONS_RUN:
+        return options.broker ? broker_run() : keeper_run(&options);
+    case OPTIONS_DONE:
+        return 0;
+    case OPTIONS_ERROR:
+        break;
+    }
+    return 2;
+}
