@@ -53,7 +53,8 @@ struct backend_ops {
     void (*close)(struct backend *backend);
     /** begin() - choose a place for the mapping; nothing is pinned yet. */
     int (*begin)(struct backend *backend, struct mapping *mapping, struct fault *fault);
-    /** pin() - pin @length bytes at @offset, which is mapping->pinned. All or nothing. */
+    /** pin() - pin @length bytes at @offset, which is mapping->pinned; small pages are allocated and
+     *  zeroed by it (memory.h says why). All or nothing. */
     int (*pin)(struct backend *backend, struct mapping *mapping, uint64_t offset, uint64_t length,
                struct fault *fault);
     /** resolve() - append the addresses of a pinned piece to @spans. */

@@ -105,7 +105,7 @@ static int next_piece(struct buffer *buffer, struct memory *memory, struct backe
     struct mapping *mapping = &buffer->mapping;
     uint64_t offset = mapping->pinned;
     uint64_t length = backend_piece(mapping, offset);
-    int r = memory_populate(memory, buffer->fd, buffer->page_size, offset, length, fault);
+    int r = memory_prepare(memory, buffer->fd, buffer->page_size, offset, length, fault);
 
     if (r == 0)
         r = backend->ops->pin(backend, mapping, offset, length, fault);

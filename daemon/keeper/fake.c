@@ -10,6 +10,7 @@
  * delay=MS (each pin takes that long).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,11 +88,11 @@ static int fake_pin(struct backend *backend, struct mapping *mapping, uint64_t o
     struct timespec delay = { (time_t)(fake->delay_ms / 1000),
                               (long)(fake->delay_ms % 1000) * 1000000 };
 
-    (void)mapping;
-    (void)offset;
-    (void)length;
     if (fake->delay_ms)
         nanosleep(&delay, NULL);
+    if (fallocate(mapping->fd, 0, (off_t)offset, (off_t)length) < 0)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM,
+                         "the kernel could not allocate the memory: %s", strerror(errno));
     return scripted(fake, &fake->pin_fault, "pin", fault);
 }
 

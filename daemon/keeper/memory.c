@@ -201,6 +201,10 @@ int memory_create(struct memory *memory, uint64_t size, uint64_t page_size, int 
     CLEANUP_FD int fd = -1;
     int r = memfd_open("dmabufd", memfd_flags(page_size), &fd);
 
+    if (r == -EMFILE || r == -ENFILE)
+        return fault_set(fault, DMABUFD_CODE_LIMIT, -r,
+                         "the daemon is out of file descriptors: use fewer and larger buffers, or "
+                         "raise its LimitNOFILE=");
     if (r < 0)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, -r, "cannot make a memfd: %s",
                          strerror(-r));
@@ -216,26 +220,29 @@ int memory_create(struct memory *memory, uint64_t size, uint64_t page_size, int 
     return 0;
 }
 
-int memory_populate(struct memory *memory, int fd, uint64_t page_size, uint64_t offset,
-                    uint64_t length, struct fault *fault)
+/* An allocation that the host cannot bear does not fail: the OOM killer comes. */
+static int check_available(const struct memory *memory, uint64_t length, struct fault *fault)
 {
     uint64_t available;
 
-    /* fallocate() on shared memory does not fail before the OOM killer comes. */
-    if (page_size == PAGE_4K && meminfo("MemAvailable:", &available) == 0 &&
+    if (meminfo("MemAvailable:", &available) == 0 &&
         (available < memory->reserve || available - memory->reserve < length))
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM,
                          "the host has %llu MiB of memory available and %llu MiB of them stay with "
                          "it: free memory or lower --memory-reserve",
                          (unsigned long long)(available >> 20),
                          (unsigned long long)(memory->reserve >> 20));
+    return 0;
+}
+
+int memory_prepare(struct memory *memory, int fd, uint64_t page_size, uint64_t offset,
+                   uint64_t length, struct fault *fault)
+{
+    if (page_size == PAGE_4K)
+        return check_available(memory, length, fault);
     while (fallocate(fd, 0, (off_t)offset, (off_t)length) < 0) {
-        if (errno == EINTR)
-            continue;
-        if (page_size != PAGE_4K)
+        if (errno != EINTR)
             return no_huge_pages(length, page_size, fault);
-        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM,
-                         "the kernel could not allocate the memory: %s", strerror(errno));
     }
     return 0;
 }

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Memory: where the pages of buffers come from. Chooses a page size, makes the memfd, allocates and
- * zeroes its pages piece by piece with fallocate(2), and keeps the host from running out.
+ * Memory: where the pages of buffers come from. Chooses a page size, makes the memfd, prepares its
+ * pages piece by piece, and keeps the host from running out.
  *
- * It never maps or touches the pages: a hole punched by a client would be a SIGBUS here. Pinning
- * is the backend's.
+ * Huge pages are allocated and zeroed here, with fallocate(2). Small pages are not: fallocate() on
+ * shared memory leaves them unzeroed until somebody first touches them through a mapping, and a
+ * device that wrote before that would see its data wiped. Pinning them allocates and zeroes at once,
+ * so that is left to the backend.
+ *
+ * Nothing here maps or touches the pages: a hole punched by a client would be a SIGBUS.
  */
 #ifndef KEEPER_MEMORY_H
 #define KEEPER_MEMORY_H
@@ -68,10 +72,11 @@ int memory_create(struct memory *memory, uint64_t size, uint64_t page_size, int 
 void memory_release(struct memory *memory, uint64_t size, uint64_t page_size);
 
 /**
- * memory_populate() - allocate and zero one piece
+ * memory_prepare() - before one piece is pinned: allocate and zero huge pages; see that the host has
+ * enough memory for small ones
  * Return: 0; -ENOMEM with @fault: too little memory or huge pages, numbers named.
  */
-int memory_populate(struct memory *memory, int fd, uint64_t page_size, uint64_t offset,
-                    uint64_t length, struct fault *fault);
+int memory_prepare(struct memory *memory, int fd, uint64_t page_size, uint64_t offset,
+                   uint64_t length, struct fault *fault);
 
 #endif
