@@ -241,8 +241,6 @@ static enum options_result settle(struct options *options)
     }
     if (!options->memory_limit && sysinfo(&info) == 0)
         options->memory_limit = (uint64_t)info.totalram * info.mem_unit / 5 * 4;
-    if (!options->max_clients_per_user)
-        options->max_clients_per_user = (options->max_clients + 1) / 2;
     return OPTIONS_RUN;
 }
 

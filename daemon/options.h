@@ -22,9 +22,9 @@ struct options {
     uint64_t memory_limit;   /* bytes of memory outside huge pages for all clients together */
     uint64_t memory_reserve; /* bytes of MemAvailable that are left to the host */
     uint32_t max_clients;
-    uint32_t max_clients_per_user;
-    uint32_t max_buffers; /* of one client */
-    const char *fake;     /* script of the fake backend */
+    uint32_t max_clients_per_user; /* 0: half of max_clients */
+    uint32_t max_buffers;          /* of one client */
+    const char *fake;              /* script of the fake backend */
     bool debug;
     bool broker; /* internal: this process is the broker */
 };

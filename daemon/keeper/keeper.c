@@ -20,6 +20,9 @@
 #include "daemon/privilege.h"
 
 struct keeper {
+    const struct options *options;
+    uint32_t max_clients; /* as the limit of descriptors allows */
+    uint32_t max_buffers;
     struct event_base *base;
     struct event *term_event;
     struct event *int_event;
@@ -32,16 +35,36 @@ struct keeper {
     int status;
 };
 
-/* Each buffer is a descriptor here. */
-static void raise_descriptor_limit(void)
+/* At most a fourth of the descriptors for any one purpose. */
+static uint32_t fit(const char *option, uint32_t wanted, rlim_t descriptors)
 {
-    struct rlimit limit;
+    rlim_t share = descriptors / 4;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-        log_warning("cannot raise the limit of file descriptors: %s", strerror(errno));
+    if (wanted <= share)
+        return wanted;
+    log_notice("--%s is %u instead of %u: the limit of file descriptors is %llu (LimitNOFILE=)",
+               option, (uint32_t)share, wanted, (unsigned long long)descriptors);
+    return (uint32_t)share;
+}
+
+/*
+ * Each buffer is a descriptor of the keeper, each client one of the broker, whose user may moreover
+ * have only so many in flight to clients that do not read (unix(7), ETOOMANYREFS). One client must
+ * not be able to use them up.
+ */
+static void settle_descriptors(struct keeper *keeper)
+{
+    struct rlimit limit = { 0 };
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+            log_warning("cannot raise the limit of file descriptors: %s", strerror(errno));
+    }
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        limit.rlim_cur = 1024;
+    keeper->max_clients = fit("max-clients", keeper->options->max_clients, limit.rlim_cur);
+    keeper->max_buffers = fit("max-buffers", keeper->options->max_buffers, limit.rlim_cur);
 }
 
 static void on_ready(void *data)
@@ -92,16 +115,18 @@ static void on_hopeless(void *data)
     stop(keeper);
 }
 
-static int make_welcome(const struct keeper *keeper, const struct options *options,
-                        struct link_welcome *welcome)
+static void make_welcome(const struct keeper *keeper, struct link_welcome *welcome)
 {
+    const struct options *options = keeper->options;
+
     *welcome = (struct link_welcome){
         .mode = keeper->backend->mode,
         .pin = keeper->backend->pin,
         .max_size = keeper->memory.max_size,
-        .max_clients = options->max_clients,
-        .max_clients_per_user = options->max_clients_per_user,
-        .max_buffers = options->max_buffers,
+        .max_clients = keeper->max_clients,
+        .max_clients_per_user = options->max_clients_per_user ? options->max_clients_per_user
+                                                              : (keeper->max_clients + 1) / 2,
+        .max_buffers = keeper->max_buffers,
         .debug = options->debug,
         .drop_uid = options->user,
         .drop_gid = options->group,
@@ -109,11 +134,12 @@ static int make_welcome(const struct keeper *keeper, const struct options *optio
     snprintf(welcome->backend, sizeof(welcome->backend), "%s", keeper->backend->name);
     snprintf(welcome->backend_reason, sizeof(welcome->backend_reason), "%s",
              keeper->backend->reason);
-    return (int)memory_page_sizes(welcome->page_sizes);
+    memory_page_sizes(welcome->page_sizes);
 }
 
-static int begin(struct keeper *keeper, const struct options *options, struct fault *fault)
+static int begin(struct keeper *keeper, struct fault *fault)
 {
+    const struct options *options = keeper->options;
     struct backend_config config = { .name = options->backend,
                                      .devices = options->devices,
                                      .device_count = options->device_count,
@@ -129,7 +155,7 @@ static int begin(struct keeper *keeper, const struct options *options, struct fa
         r = privilege_keep_needed(fault);
     if (r == 0)
         r = service_init(&keeper->service, keeper->base, keeper->backend, &keeper->memory,
-                         options->max_clients + LINK_CLIENTS_SPARE, options->max_buffers, fault);
+                         keeper->max_clients + LINK_CLIENTS_SPARE, keeper->max_buffers, fault);
     if (r < 0)
         return r;
     keeper->service.idle = on_idle;
@@ -139,7 +165,7 @@ static int begin(struct keeper *keeper, const struct options *options, struct fa
                                               .ready = on_ready,
                                               .hopeless = on_hopeless,
                                               .data = keeper };
-    make_welcome(keeper, options, &keeper->supervisor.welcome);
+    make_welcome(keeper, &keeper->supervisor.welcome);
     return supervisor_start(&keeper->supervisor, fault);
 }
 
@@ -158,12 +184,12 @@ static void end(struct keeper *keeper)
 
 int keeper_run(const struct options *options)
 {
-    struct keeper keeper = { .listen = { .fd = -1 } };
+    struct keeper keeper = { .options = options, .listen = { .fd = -1 } };
     struct fault fault = { 0 };
 
     log_open("keeper", options->debug);
     signal(SIGPIPE, SIG_IGN);
-    raise_descriptor_limit();
+    settle_descriptors(&keeper);
     keeper.supervisor.service = &keeper.service;
     keeper.base = event_base_new();
     if (!keeper.base) {
@@ -173,7 +199,7 @@ int keeper_run(const struct options *options)
     keeper.term_event = evsignal_new(keeper.base, SIGTERM, on_signal, &keeper);
     keeper.int_event = evsignal_new(keeper.base, SIGINT, on_signal, &keeper);
     if (!keeper.term_event || !keeper.int_event || event_add(keeper.term_event, NULL) < 0 ||
-        event_add(keeper.int_event, NULL) < 0 || begin(&keeper, options, &fault) < 0) {
+        event_add(keeper.int_event, NULL) < 0 || begin(&keeper, &fault) < 0) {
         log_err("%s", *fault.text ? fault.text : "out of memory");
         sd_notifyf(0, "STATUS=%s\nERRNO=%d", fault.text, fault.error);
         keeper.status = 1;
