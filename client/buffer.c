@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Buffers: granted by the daemon, checked, mapped, published; and the way back.
+ *
+ * From the daemon's reply on there is a hold that has to be given up if any later step fails: the
+ * steps are in adopt(), and its caller sends the FREE. What the daemon says of a buffer is compared
+ * with what the descriptor and the scatter list show; a contradiction ends the connection.
+ */
+#include "client/buffer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "client/call.h"
+#include "client/last-error.h"
+#include "proto/spantable.h"
+
+static int give_up(dmabufd *d, uint64_t id, struct fault *fault)
+{
+    Dmabufd__Proto__FreeRequest body = DMABUFD__PROTO__FREE_REQUEST__INIT;
+    proto_request request = DMABUFD__PROTO__REQUEST__INIT;
+    struct reply reply;
+
+    body.buffer = id;
+    request.body_case = DMABUFD__PROTO__REQUEST__BODY_FREE;
+    request.free = &body;
+    return call_run(d, &request, NULL, DMABUFD__PROTO__REPLY__BODY_FREE, &reply, fault);
+}
+
+/* Frees what is there of a buffer in this process. */
+static void buffer_destroy(dmabufd_buffer *buffer)
+{
+    if (buffer->data)
+        arena_release(&buffer->connection->arena, &buffer->range);
+    fd_close(&buffer->fd);
+    free(buffer->spans);
+    free(buffer);
+}
+
+/*
+ * The memory must be there in full: a page that is missing, or that a co-holder could cut off, would
+ * be a SIGBUS for the program, or another page than the one whose address was given out.
+ */
+static int check_memory(dmabufd *d, const dmabufd_buffer *buffer, bool is_new, struct fault *fault)
+{
+    struct stat st;
+    int seals;
+
+    if (fstat(buffer->fd, &st) < 0)
+        return fault_set(fault, DMABUFD_CODE_OK, errno, "cannot look at the buffer: %s",
+                         strerror(errno));
+    if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != buffer->size)
+        return call_violation(d, "a buffer whose memory has another size", fault);
+    seals = fcntl(buffer->fd, F_GET_SEALS);
+    if (seals < 0 || !(seals & F_SEAL_SHRINK) || (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)))
+        return call_violation(d, "a buffer that is not sealed as it has to be", fault);
+    if ((uint64_t)st.st_blocks >= buffer->size / 512)
+        return 0;
+    if (is_new)
+        return call_violation(d, "a buffer whose pages are not all there", fault);
+    return fault_set(fault, DMABUFD_CODE_OK, ENXIO,
+                     "pages of the buffer are missing: somebody who holds it punched a hole into "
+                     "its memory");
+}
+
+static int read_spans(dmabufd *d, const struct reply_buffer *granted, struct wire_fds *fds,
+                      size_t fds_before, dmabufd_buffer *buffer, struct fault *fault)
+{
+    CLEANUP_FD int table = -1;
+    int r;
+
+    if (fds->count != fds_before + (granted->inline_bytes == 0))
+        return call_violation(d, "a buffer with a wrong number of descriptors", fault);
+    if (granted->inline_bytes > 0) {
+        r = spantable_decode(granted->inline_spans, granted->inline_bytes, granted->span_count,
+                             granted->size, &buffer->spans);
+    } else {
+        table = wire_fds_take(fds, fds_before);
+        r = spantable_open(table, granted->span_count, granted->size, &buffer->spans);
+    }
+    if (r == -EBADMSG)
+        return call_violation(d, "a scatter list that is none", fault);
+    if (r < 0)
+        return fault_set(fault, DMABUFD_CODE_OK, -r, "cannot read a scatter list of %u spans: %s",
+                         granted->span_count, strerror(-r));
+    buffer->span_count = granted->span_count;
+    return 0;
+}
+
+/* Gives a buffer whose facts are checked its place and its entries. */
+static int place(dmabufd *d, dmabufd_buffer *buffer, struct fault *fault)
+{
+    struct arena_range range;
+    int r;
+
+    r = arena_place(&d->arena, buffer->size, buffer->page_size, buffer->spans, buffer->span_count,
+                    &range, fault);
+    if (r == -EPROTO)
+        return call_violation(d, "a buffer at an address that no page can have", fault);
+    if (r < 0)
+        return r;
+    r = arena_map(&d->arena, &range, buffer->fd, fault);
+    if (r < 0) {
+        arena_unplace(&d->arena, &range);
+        return r;
+    }
+    buffer->range = range;
+    buffer->zone = &d->arena.zone[range.zone];
+    buffer->data = arena_pointer(&d->arena, &range);
+    arena_publish(&d->arena, &range, buffer->spans, buffer->span_count);
+    return 0;
+}
+
+/*
+ * Makes a buffer of a grant. @fd: the caller's descriptor of a looked-up buffer, which becomes the
+ * buffer's on success; -1: it comes with the grant.
+ */
+static int adopt(dmabufd *d, const struct reply_buffer *granted, struct wire_fds *fds, int *fd,
+                 dmabufd_buffer **ret, struct fault *fault)
+{
+    dmabufd_buffer *buffer = calloc(1, sizeof(*buffer));
+    size_t fds_before = *fd < 0;
+    int r;
+
+    if (!buffer)
+        return fault_set(fault, DMABUFD_CODE_OK, ENOMEM, "no memory for a buffer's record");
+    *buffer = (dmabufd_buffer){ .connection = d,
+                                .size = granted->size,
+                                .page_size = granted->page_size,
+                                .id = granted->id,
+                                .mode = granted->mode,
+                                .pin = granted->pin,
+                                .fd = -1 };
+    r = read_spans(d, granted, fds, fds_before, buffer, fault);
+    if (r == 0) {
+        buffer->fd = fds_before ? wire_fds_take(fds, 0) : TAKE_FD(*fd);
+        r = check_memory(d, buffer, fds_before > 0, fault);
+    }
+    if (r == 0)
+        r = place(d, buffer, fault);
+    if (r < 0) {
+        buffer_destroy(buffer);
+        return r;
+    }
+    pthread_mutex_lock(&d->lock);
+    LIST_INSERT_HEAD(&d->buffers, buffer, entry);
+    pthread_mutex_unlock(&d->lock);
+    *ret = buffer;
+    return 0;
+}
+
+static int adopt_or_give_up(dmabufd *d, struct reply *reply, int *fd, dmabufd_buffer **ret,
+                            struct fault *fault)
+{
+    int r;
+
+    if (reply->fds_lost)
+        r = fault_set(fault, DMABUFD_CODE_OK, EMFILE,
+                      "this process has no descriptor free for the buffer: raise RLIMIT_NOFILE");
+    else
+        r = adopt(d, &reply->buffer, &reply->fds, fd, ret, fault);
+    wire_fds_close(&reply->fds);
+    if (r < 0 && r != -EPROTO)
+        give_up(d, reply->buffer.id, NULL);
+    return r;
+}
+
+/* The page size and size of a reply follow from the request. */
+static bool as_asked(const struct reply_buffer *granted, uint64_t size, uint64_t page_size)
+{
+    return granted->size >= size && granted->size - size < granted->page_size &&
+           (page_size == 0 || granted->page_size == page_size);
+}
+
+int dmabufd_alloc(dmabufd *d, uint64_t size, uint64_t page_size, dmabufd_buffer **ret)
+{
+    NO_CANCELLATION;
+    Dmabufd__Proto__AllocateRequest body = DMABUFD__PROTO__ALLOCATE_REQUEST__INIT;
+    proto_request request = DMABUFD__PROTO__REQUEST__INIT;
+    struct fault *fault = last_error();
+    struct reply reply;
+    int none = -1;
+    int r;
+
+    body.size = size;
+    body.page_size = page_size;
+    request.body_case = DMABUFD__PROTO__REQUEST__BODY_ALLOCATE;
+    request.allocate = &body;
+    r = call_run(d, &request, NULL, DMABUFD__PROTO__REPLY__BODY_BUFFER, &reply, fault);
+    if (r < 0)
+        return r;
+    if (!as_asked(&reply.buffer, size, page_size)) {
+        wire_fds_close(&reply.fds);
+        return call_violation(d, "a buffer that was not asked for", fault);
+    }
+    return adopt_or_give_up(d, &reply, &none, ret, fault);
+}
+
+/* A descriptor of our own: the caller may close theirs at any time. */
+static int copy_descriptor(int fd, int *ret, struct fault *fault)
+{
+    int flags = fcntl(fd, F_GETFL);
+    int copy;
+
+    if (flags < 0)
+        return fault_set(fault, DMABUFD_CODE_OK, EBADF, "descriptor %d is not open", fd);
+    if ((flags & O_ACCMODE) != O_RDWR || (flags & O_PATH))
+        return fault_set(fault, DMABUFD_CODE_OK, EACCES,
+                         "descriptor %d is not open for reading and writing", fd);
+    copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (copy < 0)
+        return fault_set(fault, DMABUFD_CODE_OK, errno, "cannot copy descriptor %d: %s", fd,
+                         strerror(errno));
+    *ret = copy;
+    return 0;
+}
+
+int dmabufd_lookup(dmabufd *d, int fd, dmabufd_buffer **ret)
+{
+    NO_CANCELLATION;
+    Dmabufd__Proto__LookupRequest body = DMABUFD__PROTO__LOOKUP_REQUEST__INIT;
+    proto_request request = DMABUFD__PROTO__REQUEST__INIT;
+    struct fault *fault = last_error();
+    struct wire_fds sent = WIRE_FDS_NONE;
+    CLEANUP_FD int copy = -1;
+    struct reply reply;
+    int r;
+
+    r = copy_descriptor(fd, &copy, fault);
+    if (r < 0)
+        return r;
+    sent.fd[0] = copy;
+    sent.count = 1;
+    request.body_case = DMABUFD__PROTO__REQUEST__BODY_LOOKUP;
+    request.lookup = &body;
+    r = call_run(d, &request, &sent, DMABUFD__PROTO__REPLY__BODY_BUFFER, &reply, fault);
+    if (r < 0)
+        return r;
+    return adopt_or_give_up(d, &reply, &copy, ret, fault);
+}
+
+int dmabufd_free(dmabufd_buffer *buffer)
+{
+    NO_CANCELLATION;
+    dmabufd *d;
+    uint64_t id;
+
+    if (!buffer)
+        return 0;
+    d = buffer->connection;
+    id = buffer->id;
+    pthread_mutex_lock(&d->lock);
+    LIST_REMOVE(buffer, entry);
+    pthread_mutex_unlock(&d->lock);
+    arena_withdraw(&d->arena, &buffer->range);
+    buffer_destroy(buffer);
+    return give_up(d, id, last_error());
+}
+
+void buffer_drop_all(dmabufd *d)
+{
+    while (!LIST_EMPTY(&d->buffers)) {
+        dmabufd_buffer *buffer = LIST_FIRST(&d->buffers);
+
+        LIST_REMOVE(buffer, entry);
+        buffer_destroy(buffer);
+    }
+}
+
+void *dmabufd_buffer_data(const dmabufd_buffer *buffer)
+{
+    return buffer->data;
+}
+
+uint64_t dmabufd_buffer_size(const dmabufd_buffer *buffer)
+{
+    return buffer->size;
+}
+
+uint64_t dmabufd_buffer_page_size(const dmabufd_buffer *buffer)
+{
+    return buffer->page_size;
+}
+
+uint64_t dmabufd_buffer_id(const dmabufd_buffer *buffer)
+{
+    return buffer->id;
+}
+
+enum dmabufd_address_mode dmabufd_buffer_mode(const dmabufd_buffer *buffer)
+{
+    return buffer->mode;
+}
+
+enum dmabufd_pin dmabufd_buffer_pin(const dmabufd_buffer *buffer)
+{
+    return buffer->pin;
+}
+
+int dmabufd_buffer_fd(const dmabufd_buffer *buffer)
+{
+    return buffer->fd;
+}
+
+const struct dmabufd_span *dmabufd_buffer_spans(const dmabufd_buffer *buffer, size_t *ret_count)
+{
+    *ret_count = buffer->span_count;
+    return buffer->spans;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Buffer: one that this connection holds, and its unwinding. The calls are in dmabufd.h. */
+#ifndef CLIENT_BUFFER_H
+#define CLIENT_BUFFER_H
+
+#include "client/connection.h"
+
+struct dmabufd_buffer {
+    dmabufd *connection;
+    const struct zone *zone; /* for translation by offset */
+    void *data;
+    uint64_t size;
+    uint64_t page_size;
+    uint64_t id;
+    struct dmabufd_span *spans;
+    size_t span_count;
+    enum dmabufd_address_mode mode;
+    enum dmabufd_pin pin;
+    int fd;
+    struct arena_range range;
+    LIST_ENTRY(dmabufd_buffer) entry; /* dmabufd::buffers */
+};
+
+/** buffer_drop_all() - forget every buffer of a connection that is about to end; tells nobody. */
+void buffer_drop_all(dmabufd *d);
+
+#endif

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Requests in flight; see call.h.
+ *
+ * A connection ends once, for one reason, which everybody who comes later is told. The socket is
+ * shut down then, so that the daemon releases and no reader stays blocked, but it is closed only by
+ * dmabufd_disconnect(): a number that is closed early could name another file by the time another
+ * thread uses it.
+ */
+#include "client/call.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* A caller that waits; lives on its stack. */
+struct call {
+    uint64_t id;
+    struct reply *reply;
+    bool done;
+    pthread_cond_t wake; /* done, or asked to lead, or the end */
+    LIST_ENTRY(call) entry;
+};
+
+/* Called with the lock held. Return: -@error. */
+static int end_connection(dmabufd *d, int error, const char *why)
+{
+    struct call *call;
+
+    if (d->dead)
+        return -error;
+    d->dead = true;
+    fault_set(&d->death, DMABUFD_CODE_OK, error, "%s%s",
+              error == EPROTO ? "the daemon broke the protocol: " : "", why);
+    shutdown(d->sock, SHUT_RDWR);
+    LIST_FOREACH (call, &d->calls, entry)
+        pthread_cond_signal(&call->wake);
+    pthread_cond_broadcast(&d->room);
+    return -error;
+}
+
+int call_violation(dmabufd *d, const char *why, struct fault *fault)
+{
+    pthread_mutex_lock(&d->lock);
+    end_connection(d, EPROTO, why);
+    pthread_mutex_unlock(&d->lock);
+    return fault_set(fault, DMABUFD_CODE_OK, EPROTO, "the daemon broke the protocol: %s", why);
+}
+
+static int no_connection(const dmabufd *d, struct fault *fault)
+{
+    return fault_set(fault, DMABUFD_CODE_OK, ENOTCONN, "the connection has ended: %s",
+                     d->death.text);
+}
+
+/* Called with the lock held. */
+static int deliver(dmabufd *d, const proto_reply *message, struct wire_fds *fds, bool fds_lost)
+{
+    struct call *call;
+    const char *why;
+
+    LIST_FOREACH (call, &d->calls, entry) {
+        if (call->id == message->id && !call->done)
+            break;
+    }
+    if (!call)
+        return end_connection(d, EPROTO, "a reply to no request");
+    if (reply_parse(message, call->reply, &why) < 0)
+        return end_connection(d, EPROTO, why);
+    call->reply->fds = *fds;
+    call->reply->fds_lost = fds_lost;
+    fds->count = 0;
+    call->done = true;
+    pthread_cond_signal(&call->wake);
+    return 0;
+}
+
+/* Waits for one message, for whomever it is. Called, and returns, with the lock held. */
+static int read_one(dmabufd *d)
+{
+    CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
+    const proto_reply *message = NULL;
+    bool lost = false;
+    ssize_t n;
+
+    d->reading = true;
+    pthread_mutex_unlock(&d->lock);
+    n = wire_recv_lossy(d->sock, d->rx, sizeof(d->rx), &fds, &lost);
+    if (n > 0)
+        message = message_decode_reply(&d->scratch, d->rx, (size_t)n);
+    pthread_mutex_lock(&d->lock);
+    d->reading = false;
+    if (message)
+        return deliver(d, message, &fds, lost);
+    if (n > 0)
+        return end_connection(d, EPROTO, "a message that does not decode");
+    if (n == -EMSGSIZE || n == -EBADMSG)
+        return end_connection(d, EPROTO, "a message larger than any");
+    return end_connection(d, ENOTCONN, n == 0 ? "the daemon closed it" : strerror((int)-n));
+}
+
+/* Called with the lock held. Return: 0, then @call is in flight; -ENOTCONN. */
+static int enter(dmabufd *d, struct call *call, struct reply *ret, struct fault *fault)
+{
+    while (!d->dead && d->in_flight >= d->hello.max_in_flight)
+        pthread_cond_wait(&d->room, &d->lock);
+    if (d->dead)
+        return no_connection(d, fault);
+    *call = (struct call){ .id = ++d->last_id, .reply = ret };
+    pthread_cond_init(&call->wake, NULL);
+    LIST_INSERT_HEAD(&d->calls, call, entry);
+    d->in_flight++;
+    return 0;
+}
+
+/* Called with the lock held. */
+static void leave(dmabufd *d, struct call *call)
+{
+    struct call *other;
+
+    LIST_REMOVE(call, entry);
+    pthread_cond_destroy(&call->wake);
+    d->in_flight--;
+    pthread_cond_signal(&d->room);
+    if (d->reading)
+        return;
+    LIST_FOREACH (other, &d->calls, entry) {
+        if (!other->done) {
+            pthread_cond_signal(&other->wake);
+            return;
+        }
+    }
+}
+
+static int send_request(dmabufd *d, const proto_request *request, const struct wire_fds *fds,
+                        struct fault *fault)
+{
+    unsigned char tx[PROTO_REQUEST_MAX];
+    ssize_t size = message_encode_request(request, tx);
+    int r;
+
+    if (size < 0)
+        return fault_set(fault, DMABUFD_CODE_OK, EMSGSIZE, "the request is too long");
+    r = wire_send(d->sock, tx, (size_t)size, fds);
+    if (r == 0)
+        return 0;
+    if (r == -ENOMEM || r == -ENOBUFS)
+        return fault_set(fault, DMABUFD_CODE_OK, ENOMEM, "the kernel has no memory for a message");
+    if (r == -ETOOMANYREFS)
+        return fault_set(fault, DMABUFD_CODE_OK, EMFILE,
+                         "this user has too many descriptors on the way between processes: try "
+                         "again later");
+    pthread_mutex_lock(&d->lock);
+    end_connection(d, ENOTCONN, r == -EPIPE ? "the daemon closed it" : strerror(-r));
+    no_connection(d, fault);
+    pthread_mutex_unlock(&d->lock);
+    return -ENOTCONN;
+}
+
+/* Called with the lock held. */
+static int wait_for_reply(dmabufd *d, struct call *call, struct fault *fault)
+{
+    int r = 0;
+
+    while (!call->done && !d->dead) {
+        if (d->reading)
+            pthread_cond_wait(&call->wake, &d->lock);
+        else
+            r = read_one(d);
+    }
+    if (call->done)
+        return 0;
+    if (r == -EPROTO) {
+        *fault = d->death;
+        return r;
+    }
+    return no_connection(d, fault);
+}
+
+static int run(dmabufd *d, proto_request *request, const struct wire_fds *fds, struct reply *ret,
+               struct fault *fault)
+{
+    struct call call;
+    int r;
+
+    pthread_mutex_lock(&d->lock);
+    r = enter(d, &call, ret, fault);
+    pthread_mutex_unlock(&d->lock);
+    if (r < 0)
+        return r;
+    request->id = call.id;
+    r = send_request(d, request, fds, fault);
+    pthread_mutex_lock(&d->lock);
+    if (r == 0)
+        r = wait_for_reply(d, &call, fault);
+    leave(d, &call);
+    pthread_mutex_unlock(&d->lock);
+    return r;
+}
+
+int call_run(dmabufd *d, proto_request *request, const struct wire_fds *fds,
+             Dmabufd__Proto__Reply__BodyCase expected, struct reply *ret, struct fault *fault)
+{
+    struct fault unwanted;
+    int r;
+
+    if (!fault)
+        fault = &unwanted;
+    ret->fds = (struct wire_fds)WIRE_FDS_NONE;
+    r = run(d, request, fds, ret, fault);
+    if (r < 0) {
+        /* There can be some if a daemon answers what has not been sent. */
+        wire_fds_close(&ret->fds);
+        return r;
+    }
+    if (ret->kind != DMABUFD__PROTO__REPLY__BODY_BUFFER && (ret->fds.count > 0 || ret->fds_lost)) {
+        wire_fds_close(&ret->fds);
+        return call_violation(d, "a descriptor where none belongs", fault);
+    }
+    if (ret->kind == DMABUFD__PROTO__REPLY__BODY_ERROR) {
+        *fault = ret->refusal;
+        return -fault->error;
+    }
+    if (ret->kind != expected) {
+        wire_fds_close(&ret->fds);
+        return call_violation(d, "a reply to another request", fault);
+    }
+    return 0;
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* dmabufctl alloc: get buffers, show where they are, keep them for as long as somebody wants. */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "client/ctl-output.h"
+#include "client/ctl.h"
+#include "common/cleanup.h"
+#include "common/parse.h"
+
+#define ROWS_SHOWN 20
+#define COUNT_MAX  1000000
+
+static const char help[] =
+    "Usage: dmabufctl alloc [OPTION]... SIZE\n"
+    "Allocate a buffer of SIZE bytes (suffixes K, M, G, T) and show its scatter list: the runs\n"
+    "that are contiguous for a device, and their addresses.\n"
+    "\n"
+    "  -p, --page-size=SIZE  auto, 4K, 2M or 1G (default: auto, the largest that suits)\n"
+    "  -c, --count=N         N buffers (default: 1)\n"
+    "  -H, --hold            keep them until SIGINT, SIGTERM or the end of standard input\n"
+    "  -a, --all             show scatter lists in full, not only the first 20 spans\n"
+    "  -h, --help            show this and exit\n";
+
+struct request {
+    uint64_t size;
+    uint64_t page_size;
+    uint64_t count;
+    bool hold;
+    bool all;
+};
+
+static uint64_t largest_span(const struct dmabufd_span *spans, size_t count)
+{
+    uint64_t largest = 0;
+
+    for (size_t i = 0; i < count; i++)
+        largest = spans[i].length > largest ? spans[i].length : largest;
+    return largest;
+}
+
+static void show_text(const dmabufd_buffer *buffer, bool all)
+{
+    static const char *const titles[] = { "offset", "dma_addr", "length", "bytes" };
+    struct table table = TABLE(titles);
+    size_t count, shown;
+    const struct dmabufd_span *spans = dmabufd_buffer_spans(buffer, &count);
+
+    printf("buffer %" PRIu64 ": %s (%" PRIu64 " bytes) in pages of %s, mode %s, pin %s, "
+           "%zu span%s, largest %s\n",
+           dmabufd_buffer_id(buffer), size_text(dmabufd_buffer_size(buffer)).text,
+           dmabufd_buffer_size(buffer), size_text(dmabufd_buffer_page_size(buffer)).text,
+           dmabufd_mode_string(dmabufd_buffer_mode(buffer)),
+           dmabufd_pin_string(dmabufd_buffer_pin(buffer)), count, count == 1 ? "" : "s",
+           size_text(largest_span(spans, count)).text);
+    shown = all || count <= ROWS_SHOWN ? count : ROWS_SHOWN;
+    for (size_t i = 0; i < shown; i++) {
+        table_cell(&table, "0x%" PRIx64, spans[i].offset);
+        table_cell(&table, "0x%" PRIx64, spans[i].dma_addr);
+        table_cell(&table, "%s", size_text(spans[i].length).text);
+        table_cell(&table, "%" PRIu64, spans[i].length);
+    }
+    table_print(&table);
+    if (shown < count)
+        printf("  ... %zu more (use --all or --json)\n", count - shown);
+}
+
+static json_t *buffer_json(const dmabufd_buffer *buffer)
+{
+    json_t *list = json_array();
+    size_t count;
+    const struct dmabufd_span *spans = dmabufd_buffer_spans(buffer, &count);
+
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(list,
+                              json_pack("{s:o,s:o,s:o}", "offset", output_number(spans[i].offset),
+                                        "dma_addr", output_address(spans[i].dma_addr), "length",
+                                        output_number(spans[i].length)));
+    return json_pack("{s:o,s:o,s:o,s:s,s:s,s:o,s:o,s:o}", "id",
+                     output_number(dmabufd_buffer_id(buffer)), "size",
+                     output_number(dmabufd_buffer_size(buffer)), "page_size",
+                     output_number(dmabufd_buffer_page_size(buffer)), "mode",
+                     dmabufd_mode_string(dmabufd_buffer_mode(buffer)), "pin",
+                     dmabufd_pin_string(dmabufd_buffer_pin(buffer)), "span_count",
+                     output_number(count), "largest_span",
+                     output_number(largest_span(spans, count)), "spans", list);
+}
+
+/* First and last byte: the memory is really there. */
+static void touch(const dmabufd_buffer *buffer)
+{
+    volatile unsigned char *data = dmabufd_buffer_data(buffer);
+
+    data[0] = 1;
+    data[dmabufd_buffer_size(buffer) - 1] = 1;
+}
+
+/*
+ * Until a signal or the end of standard input. In the background of a terminal there is no reading
+ * from it, and no end either.
+ */
+static void hold(const sigset_t *signals)
+{
+    CLEANUP_FD int fd = signalfd(-1, signals, SFD_CLOEXEC);
+    struct pollfd wait[] = { { .fd = STDIN_FILENO, .events = POLLIN },
+                             { .fd = fd, .events = POLLIN } };
+    char discard[256];
+
+    signal(SIGTTIN, SIG_IGN);
+    while (fd >= 0) {
+        if (poll(wait, 2, -1) < 0)
+            continue;
+        if (wait[1].revents)
+            return;
+        if (wait[0].revents & POLLNVAL)
+            wait[0].fd = -1;
+        else if (wait[0].revents) {
+            ssize_t n = read(STDIN_FILENO, discard, sizeof(discard));
+
+            if (n == 0)
+                return;
+            if (n < 0 && errno != EINTR && errno != EAGAIN)
+                wait[0].fd = -1;
+        }
+    }
+}
+
+/* Return: number of buffers; fewer than asked for if one was refused. */
+static size_t allocate(dmabufd *d, const struct request *request, dmabufd_buffer **buffers)
+{
+    for (size_t i = 0; i < request->count; i++) {
+        if (dmabufd_alloc(d, request->size, request->page_size, &buffers[i]) < 0) {
+            ctl_error("%s", dmabufd_last_error());
+            return i;
+        }
+        touch(buffers[i]);
+    }
+    return request->count;
+}
+
+static void show(const struct ctl *ctl, const struct request *request, dmabufd_buffer **buffers)
+{
+    if (ctl->json && request->count > 1) {
+        json_t *list = json_array();
+
+        for (size_t i = 0; i < request->count; i++)
+            json_array_append_new(list, buffer_json(buffers[i]));
+        output_json(list);
+    } else if (ctl->json) {
+        output_json(buffer_json(buffers[0]));
+    } else {
+        for (size_t i = 0; i < request->count; i++)
+            show_text(buffers[i], request->all);
+    }
+    fflush(stdout);
+}
+
+static int alloc(const struct ctl *ctl, const struct request *request)
+{
+    CLEANUP_FREE dmabufd_buffer **buffers = calloc(request->count, sizeof(dmabufd_buffer *));
+    int status = CTL_OK;
+    sigset_t signals;
+    size_t count;
+    dmabufd *d;
+
+    if (!buffers)
+        return ctl_error("no memory for %" PRIu64 " buffers", request->count);
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    if (ctl_connect(ctl, &d) < 0)
+        return CTL_FAILED;
+    count = allocate(d, request, buffers);
+    if (count == request->count) {
+        /* Blocked before anybody can have seen the output and send one. */
+        if (request->hold)
+            sigprocmask(SIG_BLOCK, &signals, NULL);
+        show(ctl, request, buffers);
+        if (request->hold)
+            hold(&signals);
+    } else {
+        status = CTL_FAILED;
+    }
+    while (count > 0) {
+        if (dmabufd_free(buffers[--count]) < 0 && status == CTL_OK)
+            status = ctl_error("%s", dmabufd_last_error());
+    }
+    dmabufd_disconnect(d);
+    return status;
+}
+
+static int run(const struct ctl *ctl, int argc, char **argv)
+{
+    static const struct option options[] = { { "page-size", required_argument, NULL, 'p' },
+                                             { "count", required_argument, NULL, 'c' },
+                                             { "hold", no_argument, NULL, 'H' },
+                                             { "all", no_argument, NULL, 'a' },
+                                             { "help", no_argument, NULL, 'h' },
+                                             { 0 } };
+    struct request request = { .count = 1 };
+    int option;
+
+    while ((option = getopt_long(argc, argv, "p:c:Hah", options, NULL)) >= 0) {
+        switch (option) {
+        case 'p':
+            if (strcmp(optarg, "auto") == 0)
+                request.page_size = 0;
+            else if (parse_size(optarg, &request.page_size) < 0 || request.page_size == 0)
+                return ctl_usage(&ctl_alloc, "'%s' is not a page size: auto, 4K, 2M, 1G", optarg);
+            break;
+        case 'c':
+            if (parse_number(optarg, 1, COUNT_MAX, &request.count) < 0)
+                return ctl_usage(&ctl_alloc, "'%s' is not a number from 1 to %d", optarg,
+                                 COUNT_MAX);
+            break;
+        case 'H':
+            request.hold = true;
+            break;
+        case 'a':
+            request.all = true;
+            break;
+        default:
+            return ctl_option(&ctl_alloc, option);
+        }
+    }
+    if (optind + 1 != argc)
+        return ctl_usage(&ctl_alloc, "alloc takes one size");
+    if (parse_size(argv[optind], &request.size) < 0)
+        return ctl_usage(&ctl_alloc, "'%s' is not a size: bytes, or with K, M, G or T",
+                         argv[optind]);
+    return alloc(ctl, &request);
+}
+
+const struct command ctl_alloc = { .name = "alloc",
+                                   .summary = "allocate a buffer and show its scatter list",
+                                   .help = help,
+                                   .run = run };

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The library, the tool, and what a program needs to build against them.
+noinst_LTLIBRARIES += libclient.la
+libclient_la_SOURCES = \
+	client/api.h \
+	client/arena.c client/arena.h \
+	client/buffer.c client/buffer.h \
+	client/call.c client/call.h \
+	client/connection.c client/connection.h \
+	client/last-error.c client/last-error.h \
+	client/query.c \
+	client/registry.c client/registry.h \
+	client/reply.c client/reply.h \
+	client/translate.c
+libclient_la_LIBADD = libproto.la
+
+include_HEADERS += client/dmabufd.h common/dmabufd-types.h
+
+# Everything is in libclient.la, which tests link too. Current, revision, age: a release that adds
+# symbols is current+1:0:age+1, and adds a node to libdmabufd.sym; one that changes none is +1 in the
+# middle.
+lib_LTLIBRARIES += libdmabufd.la
+libdmabufd_la_SOURCES =
+libdmabufd_la_LIBADD = libclient.la
+libdmabufd_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 \
+	-Wl,--version-script=$(top_srcdir)/client/libdmabufd.sym
+EXTRA_libdmabufd_la_DEPENDENCIES = client/libdmabufd.sym
+
+bin_PROGRAMS += dmabufctl
+dmabufctl_SOURCES = \
+	client/ctl.h \
+	client/ctl-alloc.c \
+	client/ctl-daemon.c client/ctl-daemon.h \
+	client/ctl-list.c \
+	client/ctl-output.c client/ctl-output.h \
+	client/ctl-run.c \
+	client/ctl-status.c \
+	client/dmabufctl.c
+dmabufctl_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) -DDMABUFD_PATH='"$(sbindir)/dmabufd"'
+dmabufctl_LDADD = libdmabufd.la libcommon.la $(JANSSON_LIBS)
+
+# The directories are only known to make.
+pkgconfig_DATA += client/libdmabufd.pc
+EXTRA_DIST += client/libdmabufd.pc.in client/libdmabufd.sym client/dmabufctl.bash-completion
+CLEANFILES += client/libdmabufd.pc client/completion/dmabufctl
+client/libdmabufd.pc: client/libdmabufd.pc.in Makefile
+	$(AM_V_GEN)$(MKDIR_P) client && \
+	sed -e 's|@prefix[@]|$(prefix)|g' -e 's|@libdir[@]|$(libdir)|g' \
+		-e 's|@includedir[@]|$(includedir)|g' -e 's|@VERSION[@]|$(VERSION)|g' \
+		$(top_srcdir)/client/libdmabufd.pc.in > $@.tmp && mv $@.tmp $@
+
+# bash looks for a file with the name of the command.
+bashcompletion_DATA = client/completion/dmabufctl
+client/completion/dmabufctl: client/dmabufctl.bash-completion
+	$(AM_V_GEN)$(MKDIR_P) client/completion && \
+	cp $(top_srcdir)/client/dmabufctl.bash-completion $@
+
+if HAVE_TESTS
+check_PROGRAMS += tests/unit/test-arena
+TESTS += tests/unit/test-arena
+tests_unit_test_arena_SOURCES = tests/unit/test-arena.c
+tests_unit_test_arena_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_arena_LDADD = libclient.la $(CMOCKA_LIBS)
+endif
