@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The harness of the integration tests; see harness.h. */
+#include "tests/integration/harness.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "proto/wire.h"
+
+#define READY_SECONDS 60
+#define SETTLE_STEPS  2000 /* of 10 ms */
+
+const char *test_backend(void)
+{
+    const char *backend = getenv("DMABUFD_TEST_BACKEND");
+
+    return backend ? backend : "fake";
+}
+
+static void make_directory(struct daemon *daemon)
+{
+    snprintf(daemon->directory, sizeof(daemon->directory), "/tmp/dmabufd-test-XXXXXX");
+    assert_non_null(mkdtemp(daemon->directory));
+    assert_int_equal(chmod(daemon->directory, 0755), 0);
+    snprintf(daemon->socket, sizeof(daemon->socket), "%s/socket", daemon->directory);
+    snprintf(daemon->log, sizeof(daemon->log), "%s/log", daemon->directory);
+}
+
+static int notify_socket(const struct daemon *daemon, char *path, size_t size)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    snprintf(path, size, "%s/notify", daemon->directory);
+    strcpy(address.sun_path, path);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    return fd;
+}
+
+static void exec_daemon(const struct daemon *daemon, const char *backend, const char *const *args)
+{
+    const char *build = getenv("DMABUFD_BUILD_DIR"), *device = getenv("DMABUFD_TEST_DEVICE");
+    char *argv[DAEMON_ARGS_MAX + 16], path[512], user[32];
+    size_t n = 0;
+    int log = open(daemon->log, O_WRONLY | O_CREAT | O_APPEND, 0644);
+
+    dup2(log, STDERR_FILENO);
+    dup2(log, STDOUT_FILENO);
+    snprintf(path, sizeof(path), "%s/dmabufd", build ? build : ".");
+    snprintf(user, sizeof(user), "%u", TEST_BROKER_UID);
+    argv[n++] = path;
+    argv[n++] = (char *)"--backend";
+    argv[n++] = (char *)backend;
+    argv[n++] = (char *)"--socket";
+    argv[n++] = (char *)daemon->socket;
+    argv[n++] = (char *)"--socket-mode";
+    argv[n++] = (char *)"0666";
+    argv[n++] = (char *)"--user";
+    argv[n++] = user;
+    if (device && strcmp(backend, "iommufd") == 0) {
+        argv[n++] = (char *)"--device";
+        argv[n++] = (char *)device;
+    }
+    for (size_t i = 0; args && args[i]; i++)
+        argv[n++] = (char *)args[i];
+    argv[n] = NULL;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    execv(path, argv);
+    dprintf(STDERR_FILENO, "cannot start %s: %s\n", path, strerror(errno));
+    _exit(127);
+}
+
+/* Until READY=1 or its end. Return: -1 ready, else exit status. */
+static int await_ready(struct daemon *daemon, int notify)
+{
+    for (int i = 0; i < READY_SECONDS * 100; i++) {
+        struct pollfd poll_fd = { .fd = notify, .events = POLLIN };
+        char text[1024];
+        ssize_t n;
+        int status;
+
+        if (poll(&poll_fd, 1, 10) == 1) {
+            n = recv(notify, text, sizeof(text) - 1, 0);
+            text[n > 0 ? n : 0] = '\0';
+            if (strstr(text, "READY=1"))
+                return -1;
+        }
+        if (waitpid(daemon->keeper, &status, WNOHANG) == daemon->keeper)
+            return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    }
+    fail_msg("the daemon is not ready after %d s", READY_SECONDS);
+    return 1;
+}
+
+int daemon_try(struct daemon *daemon, const char *backend, const char *const *args)
+{
+    char path[96];
+    int notify, status;
+
+    make_directory(daemon);
+    notify = notify_socket(daemon, path, sizeof(path));
+    daemon->keeper = fork();
+    assert_true(daemon->keeper >= 0);
+    if (daemon->keeper == 0) {
+        setenv("NOTIFY_SOCKET", path, 1);
+        exec_daemon(daemon, backend, args);
+    }
+    status = await_ready(daemon, notify);
+    close(notify);
+    unlink(path);
+    if (status >= 0)
+        daemon->keeper = 0;
+    return status;
+}
+
+static void show_log(const struct daemon *daemon)
+{
+    FILE *file = fopen(daemon->log, "re");
+    char line[1024];
+
+    while (file && fgets(line, sizeof(line), file))
+        fprintf(stderr, "# %s", line);
+    if (file)
+        fclose(file);
+}
+
+void daemon_start_with(struct daemon *daemon, const char *backend, const char *const *args)
+{
+    int status = daemon_try(daemon, backend, args);
+
+    if (status >= 0) {
+        show_log(daemon);
+        fail_msg("the daemon ended with status %d instead of serving", status);
+    }
+    setenv("DMABUFD_SOCKET", daemon->socket, 1);
+}
+
+void daemon_start(struct daemon *daemon, const char *const *args)
+{
+    daemon_start_with(daemon, test_backend(), args);
+}
+
+static void remove_directory(struct daemon *daemon)
+{
+    unlink(daemon->log);
+    unlink(daemon->socket);
+    rmdir(daemon->directory);
+}
+
+void daemon_stop(struct daemon *daemon)
+{
+    int status;
+
+    assert_int_equal(kill(daemon->keeper, SIGTERM), 0);
+    status = join(daemon->keeper);
+    daemon->keeper = 0;
+    if (status != 0)
+        show_log(daemon);
+    assert_int_equal(status, 0);
+    assert_int_equal(access(daemon->socket, F_OK), -1);
+    remove_directory(daemon);
+}
+
+void daemon_kill(struct daemon *daemon)
+{
+    if (daemon->keeper > 0) {
+        kill(daemon->keeper, SIGKILL);
+        join(daemon->keeper);
+        daemon->keeper = 0;
+    }
+    remove_directory(daemon);
+}
+
+pid_t daemon_broker(const struct daemon *daemon)
+{
+    char path[64];
+    int pid = 0;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)daemon->keeper,
+             (int)daemon->keeper);
+    file = fopen(path, "re");
+    if (file && fscanf(file, "%d", &pid) != 1)
+        pid = 0;
+    if (file)
+        fclose(file);
+    return pid;
+}
+
+unsigned int daemon_log_count(const struct daemon *daemon, const char *text)
+{
+    FILE *file = fopen(daemon->log, "re");
+    unsigned int count = 0;
+    char line[2048];
+
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file))
+        count += strstr(line, text) != NULL;
+    fclose(file);
+    return count;
+}
+
+pid_t spawn_as(uid_t uid, int (*function)(void *data), void *data)
+{
+    pid_t pid;
+
+    fflush(NULL);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid > 0)
+        return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getuid() == 0 && uid != 0 &&
+        (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0))
+        _exit(99);
+    _exit(function(data));
+}
+
+int join(pid_t pid)
+{
+    int status;
+
+    while (waitpid(pid, &status, 0) < 0)
+        assert_int_equal(errno, EINTR);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+void run_as(uid_t uid, int (*function)(void *data), void *data)
+{
+    assert_int_equal(join(spawn_as(uid, function, data)), 0);
+}
+
+void wait_until(bool (*condition)(void *data), void *data)
+{
+    for (int i = 0; i < SETTLE_STEPS; i++) {
+        if (condition(data))
+            return;
+        usleep(10000);
+    }
+    fail_msg("what was waited for did not come");
+}
+
+uint64_t huge_pages_free(uint64_t page_size)
+{
+    uint64_t count = 0;
+    char path[96];
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB/free_hugepages",
+             page_size >> 10);
+    file = fopen(path, "re");
+    if (file && fscanf(file, "%" SCNu64, &count) != 1)
+        count = 0;
+    if (file)
+        fclose(file);
+    return count;
+}
+
+static int64_t pinned_pages(void)
+{
+    int64_t acquired = -1, released = 0;
+    FILE *file = fopen("/proc/vmstat", "re");
+    char name[64];
+    int64_t value;
+
+    while (file && fscanf(file, "%63s %" SCNd64, name, &value) == 2) {
+        if (strcmp(name, "nr_foll_pin_acquired") == 0)
+            acquired = value;
+        if (strcmp(name, "nr_foll_pin_released") == 0)
+            released = value;
+    }
+    if (file)
+        fclose(file);
+    return acquired < 0 ? -1 : acquired - released;
+}
+
+unsigned int count_fds(pid_t pid)
+{
+    unsigned int count = 0;
+    char path[64];
+    DIR *dir;
+
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+    dir = opendir(path);
+    while (dir && readdir(dir))
+        count++;
+    if (dir)
+        closedir(dir);
+    return count;
+}
+
+void leftovers_read(const struct daemon *daemon, struct leftovers *ret)
+{
+    struct dmabufd_status status;
+    dmabufd *d;
+
+    assert_int_equal(dmabufd_connect(&d, daemon->socket), 0);
+    assert_int_equal(dmabufd_get_status(d, &status), 0);
+    dmabufd_disconnect(d);
+    *ret = (struct leftovers){ .pinned_pages = pinned_pages(),
+                               .huge_free = huge_pages_free(UINT64_C(2) << 20),
+                               .keeper_fds = count_fds(daemon->keeper),
+                               .buffers = status.buffers,
+                               .bytes = status.bytes,
+                               .pinned = status.pinned,
+                               .jobs = status.jobs };
+}
+
+struct settling {
+    const struct daemon *daemon;
+    const struct leftovers *before;
+    struct leftovers now;
+};
+
+static bool has_settled(void *data)
+{
+    struct settling *settling = data;
+
+    leftovers_read(settling->daemon, &settling->now);
+    return memcmp(&settling->now, settling->before, sizeof(settling->now)) == 0;
+}
+
+void leftovers_settle(const struct daemon *daemon, const struct leftovers *before)
+{
+    struct settling settling = { .daemon = daemon, .before = before };
+
+    for (int i = 0; i < SETTLE_STEPS / 4 && !has_settled(&settling); i++)
+        usleep(10000);
+    assert_int_equal(settling.now.buffers, before->buffers);
+    assert_int_equal(settling.now.bytes, before->bytes);
+    assert_int_equal(settling.now.jobs, before->jobs);
+    assert_int_equal(settling.now.pinned, before->pinned);
+    assert_int_equal(settling.now.huge_free, before->huge_free);
+    assert_int_equal(settling.now.keeper_fds, before->keeper_fds);
+    assert_int_equal(settling.now.pinned_pages, before->pinned_pages);
+}
+
+bool write_all(int fd, const void *data, size_t size)
+{
+    const char *p = data;
+
+    while (size > 0) {
+        ssize_t n = write(fd, p, size);
+
+        if (n <= 0)
+            return false;
+        p += n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
+bool read_all(int fd, void *data, size_t size)
+{
+    char *p = data;
+
+    while (size > 0) {
+        ssize_t n = read(fd, p, size);
+
+        if (n <= 0)
+            return false;
+        p += n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
+void send_fd(int sock, int fd, uint64_t number)
+{
+    struct wire_fds fds = WIRE_FDS_NONE;
+
+    fds.fd[0] = fd;
+    fds.count = 1;
+    assert_int_equal(wire_send(sock, &number, sizeof(number), &fds), 0);
+}
+
+int receive_fd(int sock, uint64_t *ret_number)
+{
+    struct wire_fds fds = WIRE_FDS_NONE;
+
+    assert_int_equal(wire_recv(sock, ret_number, sizeof(*ret_number), &fds), sizeof(*ret_number));
+    return wire_fds_take(&fds, 0);
+}
+
+uint64_t frame_of(pid_t pid, uint64_t address)
+{
+    uint64_t entry = 0;
+    char path[64];
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, &entry, sizeof(entry), (off_t)(address / 4096 * sizeof(entry))),
+                     sizeof(entry));
+    close(fd);
+    if (!(entry >> 63))
+        return 0;
+    return (entry & ((UINT64_C(1) << 55) - 1)) * 4096;
+}

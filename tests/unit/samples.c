@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One message of each kind; see samples.h. */
+#include "tests/unit/samples.h"
+
+#include <errno.h>
+#include <string.h>
+
+const proto_request *sample_request(size_t which)
+{
+    static Dmabufd__Proto__HelloRequest hello = DMABUFD__PROTO__HELLO_REQUEST__INIT;
+    static Dmabufd__Proto__AllocateRequest allocate = DMABUFD__PROTO__ALLOCATE_REQUEST__INIT;
+    static Dmabufd__Proto__FreeRequest free_one = DMABUFD__PROTO__FREE_REQUEST__INIT;
+    static Dmabufd__Proto__LookupRequest lookup = DMABUFD__PROTO__LOOKUP_REQUEST__INIT;
+    static Dmabufd__Proto__ListRequest list = DMABUFD__PROTO__LIST_REQUEST__INIT;
+    static Dmabufd__Proto__StatusRequest status = DMABUFD__PROTO__STATUS_REQUEST__INIT;
+    static char program[] = "unit test";
+    static proto_request request;
+
+    hello.version_min = 1;
+    hello.version_max = 3;
+    hello.program = program;
+    allocate.size = UINT64_MAX - 1;
+    allocate.page_size = 4096;
+    free_one.buffer = UINT64_C(0x100000001);
+    list.after = UINT64_C(0x500000007);
+    dmabufd__proto__request__init(&request);
+    request.id = which == SAMPLE_ALLOCATE ? UINT64_MAX : which + 1;
+    /* The bodies of a request are numbered from 2 in this order. */
+    request.body_case = (Dmabufd__Proto__Request__BodyCase)(which + 2);
+    switch (which) {
+    case SAMPLE_HELLO:
+        request.hello = &hello;
+        break;
+    case SAMPLE_ALLOCATE:
+        request.allocate = &allocate;
+        break;
+    case SAMPLE_FREE:
+        request.free = &free_one;
+        break;
+    case SAMPLE_LOOKUP:
+        request.lookup = &lookup;
+        break;
+    case SAMPLE_LIST_REQUEST:
+        request.list = &list;
+        break;
+    default:
+        request.status = &status;
+        break;
+    }
+    return &request;
+}
+
+/* As long as a sentence can be. */
+static char *long_text(void)
+{
+    static char text[FAULT_TEXT_MAX];
+
+    memset(text, 'x', sizeof(text) - 1);
+    return text;
+}
+
+static Dmabufd__Proto__HelloReply *hello_reply(void)
+{
+    static Dmabufd__Proto__HelloReply hello = DMABUFD__PROTO__HELLO_REPLY__INIT;
+    static uint64_t page_sizes[4] = { 4096, 1 << 21, 1 << 30, 7 };
+    static char backend[] = "iommufd";
+
+    hello.version = 1;
+    hello.features = UINT64_MAX;
+    hello.mode = DMABUFD__PROTO__ADDRESS_MODE__MODE_IOVA;
+    hello.pin = DMABUFD__PROTO__PIN_STRENGTH__PIN_LONGTERM;
+    hello.backend = backend;
+    hello.backend_reason = long_text();
+    hello.page_sizes = page_sizes;
+    hello.n_page_sizes = 4;
+    hello.max_in_flight = 64;
+    hello.max_buffers = UINT32_MAX;
+    hello.max_size = UINT64_MAX;
+    hello.client = UINT64_MAX;
+    return &hello;
+}
+
+static Dmabufd__Proto__BufferReply *buffer_reply(void)
+{
+    static Dmabufd__Proto__BufferReply buffer = DMABUFD__PROTO__BUFFER_REPLY__INIT;
+    static struct dmabufd_span spans[PROTO_SPANS_INLINE_MAX];
+
+    for (size_t i = 0; i < PROTO_SPANS_INLINE_MAX; i++)
+        spans[i] = (struct dmabufd_span){ i * 4096, UINT64_MAX - i * 8192, 4096 };
+    buffer.buffer = UINT64_MAX;
+    buffer.size = 4096 * PROTO_SPANS_INLINE_MAX;
+    buffer.page_size = 4096;
+    buffer.mode = DMABUFD__PROTO__ADDRESS_MODE__MODE_PA;
+    buffer.pin = DMABUFD__PROTO__PIN_STRENGTH__PIN_LONGTERM;
+    buffer.span_count = PROTO_SPANS_INLINE_MAX;
+    buffer.spans.data = (uint8_t *)spans;
+    buffer.spans.len = sizeof(spans);
+    return &buffer;
+}
+
+static Dmabufd__Proto__ListReply *list_reply(void)
+{
+    static Dmabufd__Proto__ListReply list = DMABUFD__PROTO__LIST_REPLY__INIT;
+    static Dmabufd__Proto__BufferInfo infos[PROTO_LIST_PAGE], *pointers[PROTO_LIST_PAGE];
+
+    for (uint32_t i = 0; i < PROTO_LIST_PAGE; i++) {
+        dmabufd__proto__buffer_info__init(&infos[i]);
+        infos[i].buffer = UINT64_MAX - i;
+        infos[i].size = UINT64_MAX - i;
+        infos[i].page_size = 4096;
+        infos[i].span_count = UINT32_MAX - i;
+        infos[i].holds = UINT32_MAX - i;
+        infos[i].holders = UINT32_MAX - i;
+        pointers[i] = &infos[i];
+    }
+    list.buffers = pointers;
+    list.n_buffers = PROTO_LIST_PAGE;
+    list.next = UINT64_MAX;
+    return &list;
+}
+
+static Dmabufd__Proto__StatusReply *status_reply(void)
+{
+    static Dmabufd__Proto__StatusReply status = DMABUFD__PROTO__STATUS_REPLY__INIT;
+    static char version[] = "0.1.0";
+
+    status.daemon_version = version;
+    status.clients = status.buffers = status.pinned = UINT32_MAX;
+    status.jobs = status.broker_starts = UINT32_MAX;
+    status.bytes = status.huge_bytes = UINT64_MAX;
+    status.uptime_ns = status.unreleasable_bytes = UINT64_MAX;
+    return &status;
+}
+
+const proto_reply *sample_reply(size_t which)
+{
+    static Dmabufd__Proto__Error error = DMABUFD__PROTO__ERROR__INIT;
+    static Dmabufd__Proto__FreeReply free_one = DMABUFD__PROTO__FREE_REPLY__INIT;
+    static proto_reply reply;
+
+    dmabufd__proto__reply__init(&reply);
+    reply.id = which + 1;
+    /* The bodies of a reply are numbered from 2 in this order. */
+    reply.body_case = (Dmabufd__Proto__Reply__BodyCase)(which + 2);
+    switch (which) {
+    case SAMPLE_ERROR:
+        error.code = DMABUFD__PROTO__ERROR_CODE__ERROR_NO_HUGE_PAGES;
+        error.errno_value = ENOMEM;
+        error.text = long_text();
+        reply.error = &error;
+        break;
+    case SAMPLE_HELLO_REPLY:
+        reply.hello = hello_reply();
+        break;
+    case SAMPLE_BUFFER:
+        reply.buffer = buffer_reply();
+        break;
+    case SAMPLE_FREE_REPLY:
+        reply.free = &free_one;
+        break;
+    case SAMPLE_LIST:
+        reply.list = list_reply();
+        break;
+    default:
+        reply.status = status_reply();
+        break;
+    }
+    return &reply;
+}

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=bash disable=SC2034,SC2054,SC2154
+description="the same calls behind an IOMMU"
+machine=q35,kernel-irqchip=off
+memory=512M
+devices=(
+    -device intel-iommu
+    -device edu
+)
+cmdline="intel_iommu=on iommufd.allow_unsafe_interrupts=1"
+programs=(tests/vm/contract-iommu)
+time_limit=60
+# One test lets the device write where nothing is mapped any more.
+allowed=('DMAR: DRHD: handling fault status reg' 'DMAR: \[DMA Write')
