@@ -7,8 +7,8 @@
  * placed. So neither strict overcommit nor mlockall(MCL_FUTURE), which makes every accessible page
  * resident at once, makes a program pay for addresses it does not use.
  *
- * Core dumps: the kernel leaves out what was never touched, so reservations do not show. Buffers are
- * left to the kernel's own rule (core(5), coredump_filter), which writes shared memory of small
+ * Core dumps: the kernel leaves out what was never touched, so reservations do not show. Buffers
+ * are left to the kernel's own rule (core(5), coredump_filter), which writes shared memory of small
  * pages, where descriptor rings live that a post-mortem needs, and leaves out huge pages.
  */
 #include "client/arena.h"
@@ -310,8 +310,8 @@ void arena_release(struct arena *arena, const struct arena_range *range)
 }
 
 /*
- * An entry without a run stands for more than ARENA_RUN_MAX granules, so the one that many further on
- * is in the same run, and has the rest. An entry of 0 on the way means that the buffer is being
+ * An entry without a run stands for more than ARENA_RUN_MAX granules, so the one that many further
+ * on is in the same run, and has the rest. An entry of 0 on the way means that the buffer is being
  * freed; what was found so far is as good an answer as any.
  */
 __attribute__((noinline, cold)) int zone_translate_rare(const struct zone *zone, uint64_t offset,

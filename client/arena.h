@@ -18,8 +18,8 @@
  * "run" counts the granules from here on that are contiguous for the device; it never reaches past
  * the buffer, because it is written from the buffer's own scatter list. A run that is too long for
  * the field is written as 0, and its reader walks: see zone_translate_rare(). An entry of 0 is
- * nothing; that is what the + 1 is for. So the hot path has one thing to test. Address and length are
- * in one word, so a reader can never see one of each.
+ * nothing; that is what the + 1 is for. So the hot path has one thing to test. Address and length
+ * are in one word, so a reader can never see one of each.
  *
  * There are two zones because a granule is what one entry describes: 4 KiB for buffers of small
  * pages, 2 MiB for huge pages, whose table is 512 times smaller and stays in the cache.
@@ -45,7 +45,7 @@
 #define ARENA_RUN_BITS 20
 #define ARENA_RUN_MAX  ((UINT64_C(1) << ARENA_RUN_BITS) - 1)
 /** Device addresses are below this. */
-#define ARENA_ADDRESS_END (UINT64_C(1) << 56)
+#define ARENA_ADDRESS_END ((UINT64_C(1) << 56) - 4096)
 
 #define ARENA_SMALL_SHIFT 12
 #define ARENA_LARGE_SHIFT 21

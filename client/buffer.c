@@ -41,8 +41,8 @@ static void buffer_destroy(dmabufd_buffer *buffer)
 }
 
 /*
- * The memory must be there in full: a page that is missing, or that a co-holder could cut off, would
- * be a SIGBUS for the program, or another page than the one whose address was given out.
+ * The memory must be there in full: a page that is missing, or that a co-holder could cut off,
+ * would be a SIGBUS for the program, or another page than the one whose address was given out.
  */
 static int check_memory(dmabufd *d, const dmabufd_buffer *buffer, bool is_new, struct fault *fault)
 {

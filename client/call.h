@@ -20,8 +20,8 @@
  *
  * Allocates nothing.
  *
- * Return: 0; -ENOTCONN; -EPROTO; -EMFILE if @fds could not be sent for now; -ENOMEM; or the negative errno of
- * the daemon's refusal, which is then in @fault with its code.
+ * Return: 0; -ENOTCONN; -EPROTO; -EMFILE if @fds could not be sent for now; -ENOMEM; or the
+ * negative errno of the daemon's refusal, which is then in @fault with its code.
  */
 int call_run(dmabufd *d, proto_request *request, const struct wire_fds *fds,
              Dmabufd__Proto__Reply__BodyCase expected, struct reply *ret, struct fault *fault);

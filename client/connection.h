@@ -27,8 +27,8 @@
 
 struct call;
 
-/* A thread that was cancelled in the library would leave its stack in a list, or a descriptor, behind:
- * every public function that can block begins with this. */
+/* A thread that was cancelled in the library would leave its stack in a list, or a descriptor,
+ * behind: every public function that can block begins with this. */
 #define NO_CANCELLATION                                                            \
     __attribute__((unused)) CLEANUP(cancellation_restore) int cancellation_state = \
         cancellation_disable()

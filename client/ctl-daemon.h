@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A private daemon: a dmabufd of our own with a socket nobody else knows, for as long as one command
- * runs. It is started as systemd would start it: the listening socket is passed as descriptor 3
- * (sd_listen_fds(3)), and it says when it is ready (sd_notify(3)).
+ * A private daemon: a dmabufd of our own with a socket nobody else knows, for as long as one
+ * command runs. It is started as systemd would start it: the listening socket is passed as
+ * descriptor 3 (sd_listen_fds(3)), and it says when it is ready (sd_notify(3)).
  */
 #ifndef CLIENT_CTL_DAEMON_H
 #define CLIENT_CTL_DAEMON_H

@@ -135,8 +135,8 @@ int dmabufd_alloc(dmabufd *d, uint64_t size, uint64_t page_size, dmabufd_buffer 
  * Possession of the descriptor is the permission. Looking up a buffer that this connection already
  * holds gives a second, independent dmabufd_buffer.
  *
- * Return: 0; -EBADF: @fd is not open; -EACCES: it is not open for reading and writing; -ENXIO: not a
- * buffer of this daemon, or one into which a holder punched a hole; -EMFILE; -ENOMEM; -ESHUTDOWN;
+ * Return: 0; -EBADF: @fd is not open; -EACCES: it is not open for reading and writing; -ENXIO: not
+ * a buffer of this daemon, or one into which a holder punched a hole; -EMFILE; -ENOMEM; -ESHUTDOWN;
  * -EOPNOTSUPP (the kernel cannot compare open files); -ENOTCONN; -EPROTO.
  */
 int dmabufd_lookup(dmabufd *d, int fd, dmabufd_buffer **ret);
@@ -148,8 +148,8 @@ int dmabufd_lookup(dmabufd *d, int fd, dmabufd_buffer **ret);
  * A translation that starts after this returned misses. Tells the daemon that no device uses the
  * buffer on this process's behalf any more: stop the device first.
  *
- * Return: 0; -ENOTCONN or -EPROTO: the connection has ended, and the daemon has released it or will;
- * -ENOMEM: the daemon could not be told, and releases it at dmabufd_disconnect().
+ * Return: 0; -ENOTCONN or -EPROTO: the connection has ended, and the daemon has released it or
+ * will; -ENOMEM: the daemon could not be told, and releases it at dmabufd_disconnect().
  */
 int dmabufd_free(dmabufd_buffer *buffer);
 
@@ -163,7 +163,7 @@ uint64_t dmabufd_buffer_size(const dmabufd_buffer *buffer);
 /** dmabufd_buffer_page_size() - bytes; of the pages the memory really consists of. */
 uint64_t dmabufd_buffer_page_size(const dmabufd_buffer *buffer);
 
-/** dmabufd_buffer_id() - the daemon's number for it, the same in every process; not a permission. */
+/** dmabufd_buffer_id() - the daemon's number for it, equal in every process; not a permission. */
 uint64_t dmabufd_buffer_id(const dmabufd_buffer *buffer);
 
 /** dmabufd_buffer_mode() - what the addresses of its spans mean. */

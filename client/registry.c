@@ -2,9 +2,9 @@
 /*
  * fork() and connections; see registry.h.
  *
- * All locks are taken before the fork and given back after it on both sides, so that the child finds
- * consistent lists and can disconnect. Its threads that waited for a reply do not exist any more,
- * nor do their stacks: the lists of calls and the condition variables start anew.
+ * All locks are taken before the fork and given back after it on both sides, so that the child
+ * finds consistent lists and can disconnect. Its threads that waited for a reply do not exist any
+ * more, nor do their stacks: the lists of calls and the condition variables start anew.
  */
 #include "client/registry.h"
 

@@ -16,7 +16,8 @@
 /**
  * registry_open_socket() - make the socket of @d, and register @d
  *
- * Both in one step as seen from fork(): no child can have a copy of a socket that is not registered.
+ * Both in one step as seen from fork(): no child can have a copy of a socket that is not
+ * registered.
  *
  * Return: 0; -ENOMEM; or a negative errno of socket(2).
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The library's arena: places, tables, translation. Random layouts are compared with the scatter
- * lists they were made of, byte by byte in meaning. Nothing is mapped unless the test is about that.
+ * lists they were made of, byte by byte in meaning. Nothing is mapped unless the test is about
+ * that.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -213,7 +214,7 @@ static void impossible_addresses(void **unused)
         { 0, 4096, (UINT64_C(1) << 63) + 4096 }, /* too long */
     };
     struct arena_range range = { .size = 77 };
-    struct dmabufd_span good = { 0, ARENA_ADDRESS_END - 8192, 8192 };
+    struct item highest = { .page_size = 4 * KIB };
     struct arena arena;
     struct fault fault;
 
@@ -223,7 +224,11 @@ static void impossible_addresses(void **unused)
         assert_int_equal(arena_place(&arena, lists[i].length, 4096, &lists[i], 1, &range, &fault),
                          -EPROTO);
     assert_int_equal(range.size, 77);
-    assert_int_equal(arena_place(&arena, good.length, 4096, &good, 1, &range, &fault), 0);
+    spans_append(&highest.spans, ARENA_ADDRESS_END - 2 * 4 * KIB, 2 * 4 * KIB);
+    place(&arena, &highest, 2 * 4 * KIB);
+    check_at(&arena, &highest, 0);
+    check_at(&arena, &highest, 2 * 4 * KIB - 1);
+    spans_deinit(&highest.spans);
     arena_deinit(&arena);
 }
 
