@@ -16,6 +16,7 @@
 
 #include "client/call.h"
 #include "client/last-error.h"
+#include "common/segments.h"
 #include "proto/spantable.h"
 
 static int give_up(dmabufd *d, uint64_t id, struct fault *fault)
@@ -175,18 +176,59 @@ static bool as_asked(const struct reply_buffer *granted, uint64_t size, uint64_t
            (page_size == 0 || granted->page_size == page_size);
 }
 
+static void put_constraints(const struct dmabufd_constraints *from,
+                            Dmabufd__Proto__Constraints *message)
+{
+    dmabufd__proto__constraints__init(message);
+    message->dma_mask = from->dma_mask;
+    message->max_segment_size = from->max_segment_size;
+    message->boundary = from->boundary;
+    message->alignment = from->alignment;
+    message->min_span = from->min_span;
+    message->max_segments = from->max_segments;
+    message->contiguous = (from->flags & DMABUFD_CONTIGUOUS) != 0;
+}
+
+/* A buffer that does not meet them would make a device write where it must not. */
+static int check_promise(dmabufd *d, dmabufd_buffer *buffer,
+                         const struct dmabufd_constraints *constraints, struct fault *fault)
+{
+    struct fit fit;
+
+    constraints_fit(constraints, buffer->spans, buffer->span_count, &fit);
+    if (constraints_met(constraints, &fit, NULL) == 0)
+        return 0;
+    dmabufd_free(buffer);
+    return call_violation(d, "a buffer that does not meet the constraints", fault);
+}
+
 int dmabufd_alloc(dmabufd *d, uint64_t size, uint64_t page_size, dmabufd_buffer **ret)
+{
+    const struct dmabufd_constraints none = { 0 };
+
+    return dmabufd_alloc_constrained(d, size, page_size, &none, ret);
+}
+
+int dmabufd_alloc_constrained(dmabufd *d, uint64_t size, uint64_t page_size,
+                              const struct dmabufd_constraints *constraints, dmabufd_buffer **ret)
 {
     NO_CANCELLATION;
     Dmabufd__Proto__AllocateRequest body = DMABUFD__PROTO__ALLOCATE_REQUEST__INIT;
+    Dmabufd__Proto__Constraints message;
     proto_request request = DMABUFD__PROTO__REQUEST__INIT;
     struct fault *fault = last_error();
+    dmabufd_buffer *buffer;
     struct reply reply;
     int none = -1;
     int r;
 
+    r = constraints_check(constraints, fault);
+    if (r < 0)
+        return r;
+    put_constraints(constraints, &message);
     body.size = size;
     body.page_size = page_size;
+    body.constraints = &message;
     request.body_case = DMABUFD__PROTO__REQUEST__BODY_ALLOCATE;
     request.allocate = &body;
     r = call_run(d, &request, NULL, DMABUFD__PROTO__REPLY__BODY_BUFFER, &reply, fault);
@@ -196,7 +238,33 @@ int dmabufd_alloc(dmabufd *d, uint64_t size, uint64_t page_size, dmabufd_buffer 
         wire_fds_close(&reply.fds);
         return call_violation(d, "a buffer that was not asked for", fault);
     }
-    return adopt_or_give_up(d, &reply, &none, ret, fault);
+    r = adopt_or_give_up(d, &reply, &none, &buffer, fault);
+    if (r == 0)
+        r = check_promise(d, buffer, constraints, fault);
+    if (r == 0)
+        *ret = buffer;
+    return r;
+}
+
+int dmabufd_segments_begin(struct dmabufd_segments *segments, const dmabufd_buffer *buffer,
+                           uint64_t offset, uint64_t length,
+                           const struct dmabufd_constraints *constraints)
+{
+    static const struct dmabufd_constraints none;
+    struct fault *fault = last_error();
+    int r = constraints ? constraints_check(constraints, fault) : 0;
+
+    if (r == 0)
+        r = segments_begin(segments, buffer->spans, buffer->span_count,
+                           constraints ? constraints : &none, offset, length);
+    if (r == -ERANGE)
+        fault_set(fault, DMABUFD_CODE_OK, ERANGE, "that range is empty or not inside the buffer");
+    return r;
+}
+
+int dmabufd_segments_next(struct dmabufd_segments *segments, struct dmabufd_span *ret)
+{
+    return segments_next(segments, ret);
 }
 
 /* A descriptor of our own: the caller may close theirs at any time. */

@@ -28,12 +28,24 @@ static const char help[] =
     "  -c, --count=N         N buffers (default: 1)\n"
     "  -H, --hold            keep them until SIGINT, SIGTERM or the end of standard input\n"
     "  -a, --all             show scatter lists in full, not only the first 20 spans\n"
+    "\n"
+    "What a device can take; the buffer meets it, or the request fails and says how close it "
+    "came:\n"
+    "      --dma-bits=N          addresses of at most N bits\n"
+    "      --max-segments=N      at most N segments\n"
+    "      --max-segment-size=SIZE\n"
+    "      --boundary=SIZE       no segment crosses a multiple of this\n"
+    "      --alignment=SIZE      every segment begins at a multiple of this\n"
+    "      --min-span=SIZE       no span but the last is shorter\n"
+    "      --contiguous          one span\n"
+    "\n"
     "  -h, --help            show this and exit\n";
 
 struct request {
     uint64_t size;
     uint64_t page_size;
     uint64_t count;
+    struct dmabufd_constraints constraints;
     bool hold;
     bool all;
 };
@@ -137,7 +149,8 @@ static void hold(const sigset_t *signals)
 static size_t allocate(dmabufd *d, const struct request *request, dmabufd_buffer **buffers)
 {
     for (size_t i = 0; i < request->count; i++) {
-        if (dmabufd_alloc(d, request->size, request->page_size, &buffers[i]) < 0) {
+        if (dmabufd_alloc_constrained(d, request->size, request->page_size, &request->constraints,
+                                      &buffers[i]) < 0) {
             ctl_error("%s", dmabufd_last_error());
             return i;
         }
@@ -197,14 +210,65 @@ static int alloc(const struct ctl *ctl, const struct request *request)
     return status;
 }
 
+/* In the order of the table of options, where they begin at FIRST_CONSTRAINT. */
+enum {
+    OPT_DMA_BITS = 256,
+    OPT_MAX_SEGMENTS,
+    OPT_MAX_SEGMENT_SIZE,
+    OPT_BOUNDARY,
+    OPT_ALIGNMENT,
+    OPT_MIN_SPAN,
+    OPT_CONTIGUOUS,
+};
+#define FIRST_CONSTRAINT 4
+
+static int parse_constraint(struct dmabufd_constraints *constraints, int option, const char *text)
+{
+    uint64_t number;
+    int r;
+
+    switch (option) {
+    case OPT_DMA_BITS:
+        r = parse_number(text, 12, 64, &number);
+        if (r == 0)
+            constraints->dma_mask = number == 64 ? UINT64_MAX : (UINT64_C(1) << number) - 1;
+        return r;
+    case OPT_MAX_SEGMENTS:
+        r = parse_number(text, 1, UINT32_MAX, &number);
+        if (r == 0)
+            constraints->max_segments = (uint32_t)number;
+        return r;
+    case OPT_MAX_SEGMENT_SIZE:
+        return parse_size(text, &constraints->max_segment_size);
+    case OPT_BOUNDARY:
+        return parse_size(text, &constraints->boundary);
+    case OPT_ALIGNMENT:
+        return parse_size(text, &constraints->alignment);
+    case OPT_MIN_SPAN:
+        return parse_size(text, &constraints->min_span);
+    default:
+        constraints->flags |= DMABUFD_CONTIGUOUS;
+        return 0;
+    }
+}
+
 static int run(const struct ctl *ctl, int argc, char **argv)
 {
-    static const struct option options[] = { { "page-size", required_argument, NULL, 'p' },
-                                             { "count", required_argument, NULL, 'c' },
-                                             { "hold", no_argument, NULL, 'H' },
-                                             { "all", no_argument, NULL, 'a' },
-                                             { "help", no_argument, NULL, 'h' },
-                                             { 0 } };
+    static const struct option options[] = {
+        { "page-size", required_argument, NULL, 'p' },
+        { "count", required_argument, NULL, 'c' },
+        { "hold", no_argument, NULL, 'H' },
+        { "all", no_argument, NULL, 'a' },
+        { "dma-bits", required_argument, NULL, OPT_DMA_BITS },
+        { "max-segments", required_argument, NULL, OPT_MAX_SEGMENTS },
+        { "max-segment-size", required_argument, NULL, OPT_MAX_SEGMENT_SIZE },
+        { "boundary", required_argument, NULL, OPT_BOUNDARY },
+        { "alignment", required_argument, NULL, OPT_ALIGNMENT },
+        { "min-span", required_argument, NULL, OPT_MIN_SPAN },
+        { "contiguous", no_argument, NULL, OPT_CONTIGUOUS },
+        { "help", no_argument, NULL, 'h' },
+        { 0 },
+    };
     struct request request = { .count = 1 };
     int option;
 
@@ -226,6 +290,17 @@ static int run(const struct ctl *ctl, int argc, char **argv)
             break;
         case 'a':
             request.all = true;
+            break;
+        case OPT_DMA_BITS:
+        case OPT_MAX_SEGMENTS:
+        case OPT_MAX_SEGMENT_SIZE:
+        case OPT_BOUNDARY:
+        case OPT_ALIGNMENT:
+        case OPT_MIN_SPAN:
+        case OPT_CONTIGUOUS:
+            if (parse_constraint(&request.constraints, option, optarg) < 0)
+                return ctl_usage(&ctl_alloc, "'%s' is not what --%s takes", optarg,
+                                 options[option - OPT_DMA_BITS + FIRST_CONSTRAINT].name);
             break;
         default:
             return ctl_option(&ctl_alloc, option);

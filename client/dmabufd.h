@@ -126,6 +126,21 @@ const struct dmabufd_info *dmabufd_get_info(const dmabufd *d);
 int dmabufd_alloc(dmabufd *d, uint64_t size, uint64_t page_size, dmabufd_buffer **ret);
 
 /**
+ * dmabufd_alloc_constrained() - allocate a buffer that a particular device can take
+ * @constraints: what the device can take, see struct dmabufd_constraints; copied
+ *
+ * The buffer meets them all, or the call fails. max_segment_size and boundary only cut, see
+ * dmabufd_segments_begin(). For the others the daemon chooses among the free huge pages of the host,
+ * for ten seconds at most; small pages are taken as they come. So reserve huge pages for a device
+ * that is hard to please, and leave @page_size 0.
+ *
+ * Return: as dmabufd_alloc(); -ENOSPC: no memory that fits was found, the sentence says how close it
+ * came; -EINVAL also: the constraints contradict one another.
+ */
+int dmabufd_alloc_constrained(dmabufd *d, uint64_t size, uint64_t page_size,
+                              const struct dmabufd_constraints *constraints, dmabufd_buffer **ret);
+
+/**
  * dmabufd_lookup() - become a holder of a buffer whose descriptor another process passed to us
  * @d: connection
  * @fd: descriptor of the buffer, from dmabufd_buffer_fd() of its holder; stays the caller's, who
@@ -211,6 +226,35 @@ int dmabufd_translate(const dmabufd *d, const void *pointer, uint64_t *ret_dma_a
  */
 int dmabufd_buffer_translate(const dmabufd_buffer *buffer, uint64_t offset, uint64_t *ret_dma_addr,
                              uint64_t *ret_length);
+
+/**
+ * dmabufd_segments_begin() - iterate over a range of a buffer as a device's descriptors want it
+ * @segments: the iteration, on the caller's stack
+ * @offset, @length: bytes; the range must lie in the buffer and not be empty
+ * @constraints: max_segment_size, boundary and alignment are applied; copied. NULL: none
+ *
+ *     struct dmabufd_segments segments;
+ *     struct dmabufd_span segment;
+ *
+ *     dmabufd_segments_begin(&segments, buffer, 0, dmabufd_buffer_size(buffer), &constraints);
+ *     while (dmabufd_segments_next(&segments, &segment))
+ *         add_descriptor(segment.dma_addr, segment.length);
+ *
+ * No memory, no system call, no lock; as few segments as the rules allow. Valid until
+ * dmabufd_free() of the buffer.
+ *
+ * Return: 0; -ERANGE: not a range of the buffer; -EINVAL: the constraints make no sense.
+ */
+int dmabufd_segments_begin(struct dmabufd_segments *segments, const dmabufd_buffer *buffer,
+                           uint64_t offset, uint64_t length,
+                           const struct dmabufd_constraints *constraints);
+
+/**
+ * dmabufd_segments_next() - the next segment
+ * @ret: offset in the buffer, address for the device and length, bytes
+ * Return: 1; 0 at the end.
+ */
+int dmabufd_segments_next(struct dmabufd_segments *segments, struct dmabufd_span *ret);
 
 /**
  * dmabufd_list() - what this connection holds, as the daemon sees it

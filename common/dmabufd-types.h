@@ -30,6 +30,46 @@ struct dmabufd_span {
     uint64_t length;
 };
 
+/** All spans of the buffer touch: it is one span. */
+#define DMABUFD_CONTIGUOUS UINT32_C(1)
+
+/**
+ * struct dmabufd_constraints - what a device can take; all zero: anything
+ * @dma_mask: bits an address may have, ones from bit 0 up such as 0xffffffff; 0: all
+ * @max_segment_size: longest segment, bytes; 0: any length
+ * @boundary: no segment crosses a multiple of it, a power of two, bytes; 0: none
+ * @alignment: every segment begins at a multiple of it, a power of two, bytes; 0: any
+ * @min_span: shortest useful span, bytes, the last of a buffer excepted; 0: any
+ * @max_segments: most segments of a buffer; 0: any number
+ * @flags: DMABUFD_CONTIGUOUS
+ *
+ * A segment is what becomes one descriptor of a device: a span, cut where @max_segment_size and
+ * @boundary demand it. These two only cut; the others need memory that fits.
+ */
+struct dmabufd_constraints {
+    uint64_t dma_mask;
+    uint64_t max_segment_size;
+    uint64_t boundary;
+    uint64_t alignment;
+    uint64_t min_span;
+    uint32_t max_segments;
+    uint32_t flags;
+};
+
+/**
+ * struct dmabufd_segments - where an iteration over segments is; its fields are not for use
+ *
+ * On the stack of the caller, filled by dmabufd_segments_begin().
+ */
+struct dmabufd_segments {
+    const struct dmabufd_span *list;
+    uint64_t count;
+    uint64_t at;     /* index of the span */
+    uint64_t offset; /* in the buffer, bytes */
+    uint64_t end;
+    struct dmabufd_constraints constraints;
+};
+
 /** What the dma_addr of a span means. */
 enum dmabufd_address_mode {
     DMABUFD_MODE_PA = 1,   /**< no IOMMU translates: dma_addr is the physical address */
@@ -59,6 +99,8 @@ enum dmabufd_code {
     DMABUFD_CODE_UNSUPPORTED = 9,    /**< this daemon or this host cannot do it at all */
     DMABUFD_CODE_SHUTTING_DOWN = 10, /**< the daemon is ending */
     DMABUFD_CODE_INTERNAL = 11,      /**< a defect of the daemon: please report it */
+    DMABUFD_CODE_CONSTRAINTS =
+        12, /**< no memory that fits was found: the sentence says how close */
 };
 
 #ifdef __cplusplus

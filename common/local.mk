@@ -7,5 +7,6 @@ libcommon_la_SOURCES = \
 	common/kernel-abi.h \
 	common/memfd.c common/memfd.h \
 	common/parse.c common/parse.h \
+	common/segments.c common/segments.h \
 	common/slots.c common/slots.h \
 	common/spans.c common/spans.h

@@ -50,6 +50,7 @@ struct link_peer {
 struct link_alloc {
     uint64_t size;      /* bytes, as the client asked */
     uint64_t page_size; /* bytes, 0: the keeper chooses */
+    struct dmabufd_constraints constraints;
 };
 
 struct link_request {

@@ -13,6 +13,7 @@ libdaemon_la_SOURCES = \
 	daemon/broker/request.c daemon/broker/request.h \
 	daemon/broker/session.c daemon/broker/session.h \
 	daemon/broker/upstream.c daemon/broker/upstream.h \
+	daemon/keeper/arrange.c daemon/keeper/arrange.h \
 	daemon/keeper/backend.c daemon/keeper/backend.h \
 	daemon/keeper/buffer.c daemon/keeper/buffer.h \
 	daemon/keeper/donor.c daemon/keeper/donor.h \
@@ -26,6 +27,7 @@ libdaemon_la_SOURCES = \
 	daemon/keeper/pfn.c daemon/keeper/pfn.h \
 	daemon/keeper/pinring.c daemon/keeper/pinring.h \
 	daemon/keeper/resolve.c daemon/keeper/resolve.h \
+	daemon/keeper/search.c daemon/keeper/search.h \
 	daemon/keeper/service.c daemon/keeper/service.h \
 	daemon/keeper/store.c daemon/keeper/store.h \
 	daemon/keeper/supervisor.c daemon/keeper/supervisor.h

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 
 #include "common/cleanup.h"
+#include "common/segments.h"
+#include "daemon/keeper/search.h"
 #include "proto/limits.h"
 #include "proto/spantable.h"
 
@@ -36,16 +38,17 @@ struct buffer *buffer_free(struct buffer *buffer)
     return NULL;
 }
 
-int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct backend *backend,
-                         struct fault *fault)
+/* Return: 1 to be called again, 0 nothing is pinned any more. */
+static int unpin_piece(struct buffer *buffer, struct backend *backend, struct fault *fault)
 {
     struct mapping *mapping = &buffer->mapping;
+    uint64_t full = backend_piece(mapping, 0);
+    uint64_t offset;
+    int r;
 
     if (mapping->pinned > 0) {
-        uint64_t full = backend_piece(mapping, 0);
-        uint64_t offset = (mapping->pinned - 1) / full * full;
-        int r = backend->ops->unpin(backend, mapping, offset, mapping->pinned - offset, fault);
-
+        offset = (mapping->pinned - 1) / full * full;
+        r = backend->ops->unpin(backend, mapping, offset, mapping->pinned - offset, fault);
         if (r < 0)
             return r;
         mapping->pinned = offset;
@@ -55,6 +58,26 @@ int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct ba
         backend->ops->end(backend, mapping);
     mapping->begun = false;
     spans_deinit(&buffer->spans);
+    return 0;
+}
+
+int buffer_unpin(struct buffer *buffer, struct backend *backend, struct fault *fault)
+{
+    int r;
+
+    do {
+        r = unpin_piece(buffer, backend, fault);
+    } while (r > 0);
+    return r;
+}
+
+int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct backend *backend,
+                         struct fault *fault)
+{
+    int r = unpin_piece(buffer, backend, fault);
+
+    if (r != 0)
+        return r;
     fd_close(&buffer->table_fd);
     if (buffer->fd >= 0) {
         fd_close(&buffer->fd);
@@ -73,33 +96,35 @@ static void undo(struct buffer *buffer, struct memory *memory, struct backend *b
     } while (r > 0);
 }
 
-/* Make the memfd with the current choice of page size and a place for it. */
-static int begin(struct buffer *buffer, struct build *build, struct memory *memory,
-                 struct backend *backend, struct fault *fault)
+int buffer_begin_again(struct buffer *buffer, struct backend *backend, struct fault *fault)
 {
-    uint64_t page_size = build->choices[build->choice];
-    uint64_t size;
-    struct stat st;
-    int r = memory_round(memory, build->asked, page_size, &size, fault);
+    int r;
 
-    if (r < 0)
-        return r;
-    r = memory_create(memory, size, page_size, &buffer->fd, fault);
-    if (r < 0)
-        return r;
-    buffer->size = size;
-    buffer->page_size = page_size;
-    buffer->mapping = (struct mapping){ .fd = buffer->fd, .size = size, .page_size = page_size };
-    if (fstat(buffer->fd, &st) < 0)
-        return fault_set(fault, DMABUFD_CODE_INTERNAL, errno, "cannot stat a memfd");
-    buffer->dev = st.st_dev;
-    buffer->ino = st.st_ino;
+    buffer->mapping =
+        (struct mapping){ .fd = buffer->fd, .size = buffer->size, .page_size = buffer->page_size };
     r = backend->ops->begin(backend, &buffer->mapping, fault);
     buffer->mapping.begun = r == 0;
     return r;
 }
 
-static int next_piece(struct buffer *buffer, struct memory *memory, struct backend *backend,
+int buffer_begin(struct buffer *buffer, uint64_t size, uint64_t page_size, struct memory *memory,
+                 struct backend *backend, struct fault *fault)
+{
+    struct stat st;
+    int r = memory_create(memory, size, page_size, &buffer->fd, fault);
+
+    if (r < 0)
+        return r;
+    buffer->size = size;
+    buffer->page_size = page_size;
+    if (fstat(buffer->fd, &st) < 0)
+        return fault_set(fault, DMABUFD_CODE_INTERNAL, errno, "cannot stat a memfd");
+    buffer->dev = st.st_dev;
+    buffer->ino = st.st_ino;
+    return buffer_begin_again(buffer, backend, fault);
+}
+
+int buffer_next_piece(struct buffer *buffer, struct memory *memory, struct backend *backend,
                       struct fault *fault)
 {
     struct mapping *mapping = &buffer->mapping;
@@ -114,6 +139,45 @@ static int next_piece(struct buffer *buffer, struct memory *memory, struct backe
     mapping->pinned = offset + length;
     /* Only now: pinning may have moved the pages. */
     return backend->ops->resolve(backend, mapping, offset, length, &buffer->spans, fault);
+}
+
+void buffer_swap(struct buffer *a, struct buffer *b)
+{
+    struct buffer t = *a;
+
+    a->size = b->size, b->size = t.size;
+    a->page_size = b->page_size, b->page_size = t.page_size;
+    a->fd = b->fd, b->fd = t.fd;
+    a->mapping = b->mapping, b->mapping = t.mapping;
+    a->spans = b->spans, b->spans = t.spans;
+    a->dev = b->dev, b->dev = t.dev;
+    a->ino = b->ino, b->ino = t.ino;
+}
+
+/* Make the memfd with the current choice of page size and a place for it. */
+static int begin(struct buffer *buffer, const struct build *build, struct memory *memory,
+                 struct backend *backend, struct fault *fault)
+{
+    uint64_t page_size = build->choices[build->choice];
+    uint64_t size;
+    int r = memory_round(memory, build->asked, page_size, &size, fault);
+
+    return r < 0 ? r : buffer_begin(buffer, size, page_size, memory, backend, fault);
+}
+
+/* Return: 0 yes; 1 no, but a search may help; negative errno: no. */
+static int check_constraints(const struct buffer *buffer, struct build *build,
+                             const struct backend *backend, struct fault *fault)
+{
+    struct fit fit;
+    int r;
+
+    constraints_fit(&build->constraints, buffer->spans.list, buffer->spans.count, &fit);
+    r = constraints_met(&build->constraints, &fit, fault);
+    if (r == 0 || buffer->page_size == PAGE_4K || backend->mode == DMABUFD_MODE_FAKE)
+        return r;
+    build->searching = true;
+    return 1;
 }
 
 static int finish(struct buffer *buffer, struct backend *backend, struct fault *fault)
@@ -138,46 +202,58 @@ static int finish(struct buffer *buffer, struct backend *backend, struct fault *
 }
 
 static int step(struct buffer *buffer, struct build *build, struct memory *memory,
-                struct backend *backend, struct fault *fault)
+                struct backend *backend, const atomic_bool *cancelled, struct fault *fault)
 {
     int r;
 
     if (!build->started) {
-        r = memory_choose(build->asked, build->wanted, build->choices, fault);
+        r = memory_choose(build->asked, build->wanted, &build->constraints, build->choices, fault);
         if (r < 0)
             return r;
         build->choice_count = r;
         build->started = true;
+    }
+    if (build->searching) {
+        r = search_round(buffer, build, memory, backend, cancelled, fault);
+        return r == 0 ? finish(buffer, backend, fault) : r;
     }
     if (buffer->fd < 0) {
         r = begin(buffer, build, memory, backend, fault);
         if (r < 0)
             return r;
     }
-    r = next_piece(buffer, memory, backend, fault);
+    r = buffer_next_piece(buffer, memory, backend, fault);
     if (r < 0)
         return r;
     if (buffer->mapping.pinned < buffer->size)
         return 1;
-    return finish(buffer, backend, fault);
+    r = check_constraints(buffer, build, backend, fault);
+    return r == 0 ? finish(buffer, backend, fault) : r;
 }
 
 enum build_result buffer_build_step(struct buffer *buffer, struct build *build,
-                                    struct memory *memory, struct backend *backend, bool cancelled,
-                                    struct fault *fault)
+                                    struct memory *memory, struct backend *backend,
+                                    const atomic_bool *cancelled, struct fault *fault)
 {
-    int r = cancelled ? fault_set(fault, DMABUFD_CODE_SHUTTING_DOWN, ECANCELED, "the client left")
-                      : step(buffer, build, memory, backend, fault);
+    int r = atomic_load(cancelled)
+                ? fault_set(fault, DMABUFD_CODE_SHUTTING_DOWN, ECANCELED, "the client left")
+                : step(buffer, build, memory, backend, cancelled, fault);
 
     if (r > 0)
         return BUILD_MORE;
     if (r == 0)
         return BUILD_DONE;
     undo(buffer, memory, backend);
-    /* Whatever stood in the way of larger pages, smaller ones may still do. */
-    if (!cancelled && buffer->fd < 0 && build->choice + 1 < build->choice_count) {
+    if (fault->code == DMABUFD_CODE_CONSTRAINTS && !build->closest.error)
+        build->closest = *fault;
+    /* Whatever stood in the way of these pages, others may still do. */
+    if (!atomic_load(cancelled) && buffer->fd < 0 && build->choice + 1 < build->choice_count) {
         build->choice++;
+        build->searching = false;
+        build->round = 0;
         return BUILD_MORE;
     }
+    if (build->closest.error)
+        *fault = build->closest;
     return BUILD_FAILED;
 }

@@ -48,10 +48,15 @@ enum build_result {
 struct build {
     uint64_t asked;  /* bytes, as the client asked */
     uint64_t wanted; /* page size, 0: choose */
+    struct dmabufd_constraints constraints;
     uint64_t choices[3];
     int choice_count;
     int choice;
     bool started;
+    bool searching; /* the memory is there but does not meet the constraints, see search.h */
+    unsigned int round;
+    uint64_t deadline_ns;
+    struct fault closest; /* what the best pages came to, kept while smaller ones are tried */
 };
 
 /** buffer_new() - an empty shell. Return: NULL without memory. */
@@ -62,13 +67,14 @@ struct buffer *buffer_free(struct buffer *buffer);
 
 /**
  * buffer_build_step() - go on building, for a few milliseconds
- * @cancelled: give up and undo
+ * @cancelled: give up and undo; may become true at any time
  *
- * Automatic page sizes fall back from huge to small when the huge ones run out on the way.
+ * Automatic page sizes fall back from huge to small when the huge ones run out on the way. A step
+ * takes longer once build->searching is set.
  */
 enum build_result buffer_build_step(struct buffer *buffer, struct build *build,
-                                    struct memory *memory, struct backend *backend, bool cancelled,
-                                    struct fault *fault);
+                                    struct memory *memory, struct backend *backend,
+                                    const atomic_bool *cancelled, struct fault *fault);
 
 /**
  * buffer_teardown_step() - go on tearing down, for a few milliseconds
@@ -81,5 +87,24 @@ enum build_result buffer_build_step(struct buffer *buffer, struct build *build,
  */
 int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct backend *backend,
                          struct fault *fault);
+
+/* The steps of building and tearing down, for those who combine them in another way. */
+
+/** buffer_begin() - make the memfd of @size bytes, a multiple of @page_size, and choose a place. */
+int buffer_begin(struct buffer *buffer, uint64_t size, uint64_t page_size, struct memory *memory,
+                 struct backend *backend, struct fault *fault);
+
+/** buffer_next_piece() - prepare, pin and resolve the next piece. */
+int buffer_next_piece(struct buffer *buffer, struct memory *memory, struct backend *backend,
+                      struct fault *fault);
+
+/** buffer_unpin() - forget addresses, pins and place; the memfd and its pages stay. */
+int buffer_unpin(struct buffer *buffer, struct backend *backend, struct fault *fault);
+
+/** buffer_begin_again() - choose a place anew after buffer_unpin(). */
+int buffer_begin_again(struct buffer *buffer, struct backend *backend, struct fault *fault);
+
+/** buffer_swap() - exchange the memory of two buffers that nobody holds yet. */
+void buffer_swap(struct buffer *a, struct buffer *b);
 
 #endif

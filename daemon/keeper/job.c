@@ -28,6 +28,7 @@ struct workers {
     struct backend *backend;
     struct lane express;
     struct lane bulk;
+    struct lane search;
     atomic_bool stopping;
     pthread_t threads[THREADS_MAX];
     size_t thread_count;
@@ -38,12 +39,12 @@ struct workers {
 
 static bool run_step(struct workers *workers, struct job *job)
 {
-    bool cancelled = atomic_load(&job->cancelled);
     int r;
 
     if (job->kind == JOB_BUILD) {
-        enum build_result result = buffer_build_step(job->buffer, &job->build, workers->memory,
-                                                     workers->backend, cancelled, &job->fault);
+        enum build_result result =
+            buffer_build_step(job->buffer, &job->build, workers->memory, workers->backend,
+                              &job->cancelled, &job->fault);
 
         job->failed = result == BUILD_FAILED;
         return result != BUILD_MORE;
@@ -102,7 +103,7 @@ static void *work(void *data)
         if (run_step(lane->workers, job))
             report(lane->workers, job);
         else
-            put(lane, job);
+            put(job->build.searching ? &lane->workers->search : lane, job);
     }
     return NULL;
 }
@@ -145,11 +146,14 @@ int workers_start(struct memory *memory, struct backend *backend, struct workers
     workers->backend = backend;
     lane_init(workers, &workers->express, false);
     lane_init(workers, &workers->bulk, true);
+    lane_init(workers, &workers->search, true);
     pthread_mutex_init(&workers->done_lock, NULL);
     STAILQ_INIT(&workers->done);
     workers->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     r = workers->done_fd < 0 ? -errno : start_thread(workers, &workers->express);
-    for (long i = 0; r == 0 && i < bulk && i < THREADS_MAX - 1; i++)
+    if (r == 0)
+        r = start_thread(workers, &workers->search);
+    for (long i = 0; r == 0 && i < bulk && i < THREADS_MAX - 2; i++)
         r = start_thread(workers, &workers->bulk);
     if (r < 0) {
         workers_stop(workers);
@@ -174,6 +178,7 @@ struct workers *workers_stop(struct workers *workers)
     atomic_store(&workers->stopping, true);
     wake_all(&workers->express);
     wake_all(&workers->bulk);
+    wake_all(&workers->search);
     for (size_t i = 0; i < workers->thread_count; i++)
         pthread_join(workers->threads[i], NULL);
     fd_close(&workers->done_fd);

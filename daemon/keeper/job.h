@@ -2,8 +2,9 @@
 /*
  * Job: a request of the keeper that takes long, and the worker threads that do them.
  *
- * Two lanes with threads of their own: express for small buffers, bulk for the rest, so that a
- * request of 8 GiB does not stand before one of 4 KiB. Within a lane jobs take turns step by step.
+ * Lanes with threads of their own: express for small buffers, bulk for the rest, so that a request of
+ * 8 GiB does not stand before one of 4 KiB, and one for the search for memory with constraints, whose
+ * steps are long. Within a lane jobs take turns step by step.
  * The main thread submits and collects; a job in between belongs to its worker, but for cancelled.
  */
 #ifndef KEEPER_JOB_H

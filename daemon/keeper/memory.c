@@ -136,8 +136,17 @@ static bool enough_free(uint64_t size, uint64_t page_size)
     return hugepages_free(page_size) >= size / page_size + (size % page_size != 0);
 }
 
-int memory_choose(uint64_t size, uint64_t wanted, uint64_t choices[3], struct fault *fault)
+/* Something that one page has by construction and several pages only by luck. */
+static bool wants_runs(const struct dmabufd_constraints *constraints)
 {
+    return (constraints->flags & DMABUFD_CONTIGUOUS) || constraints->max_segments ||
+           constraints->min_span > PAGE_4K || constraints->alignment > PAGE_4K;
+}
+
+int memory_choose(uint64_t size, uint64_t wanted, const struct dmabufd_constraints *constraints,
+                  uint64_t choices[3], struct fault *fault)
+{
+    bool runs = wants_runs(constraints);
     int n = 0;
 
     if (wanted != 0 && wanted != PAGE_4K && wanted != PAGE_2M && wanted != PAGE_1G)
@@ -158,10 +167,18 @@ int memory_choose(uint64_t size, uint64_t wanted, uint64_t choices[3], struct fa
     }
     if (size >= PAGE_1G && size % PAGE_1G == 0 && enough_free(size, PAGE_1G))
         choices[n++] = PAGE_1G;
-    if (size >= PAGE_2M && enough_free(size, PAGE_2M))
+    if ((size >= PAGE_2M || runs) && enough_free(size, PAGE_2M))
         choices[n++] = PAGE_2M;
     choices[n++] = PAGE_4K;
+    /* The last resort is wasteful. */
+    if (runs && n < 3 && choices[0] != PAGE_1G && size <= PAGE_1G && enough_free(size, PAGE_1G))
+        choices[n++] = PAGE_1G;
     return n;
+}
+
+uint64_t memory_huge_free(uint64_t page_size)
+{
+    return hugepages_free(page_size) * page_size;
 }
 
 static int charge(struct memory *memory, uint64_t size, struct fault *fault)

@@ -51,11 +51,16 @@ int memory_round(const struct memory *memory, uint64_t size, uint64_t page_size,
 /**
  * memory_choose() - the page sizes to try for a request, best first
  * @wanted: exact page size, or 0: 1 GiB pages for whole multiples of 1 GiB and 2 MiB pages from
- *          2 MiB up, if enough are free now, then 4 KiB
+ *          2 MiB up, if enough are free now, then 4 KiB; where contiguity is asked for, also a huge
+ *          page that is larger than the buffer
  * @choices: filled, at most 3
  * Return: how many (> 0), or a negative errno with @fault.
  */
-int memory_choose(uint64_t size, uint64_t wanted, uint64_t choices[3], struct fault *fault);
+int memory_choose(uint64_t size, uint64_t wanted, const struct dmabufd_constraints *constraints,
+                  uint64_t choices[3], struct fault *fault);
+
+/** memory_huge_free() - bytes in free huge pages of that size that nobody has a reservation for. */
+uint64_t memory_huge_free(uint64_t page_size);
 
 /**
  * memory_create() - a memfd of @size bytes (a multiple of @page_size), no page allocated yet

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/segments.h"
 #include "daemon/link.h"
 #include "daemon/log.h"
 
@@ -193,6 +194,8 @@ static int on_alloc(struct service *service, struct client *client,
         return fault_set(fault, DMABUFD_CODE_SHUTTING_DOWN, ESHUTDOWN, "the daemon is ending");
     r = memory_round(service->memory, request->u.alloc.size, PAGE_4K, &rounded, fault);
     if (r == 0)
+        r = constraints_check(&request->u.alloc.constraints, fault);
+    if (r == 0)
         r = store_reserve(&service->store, client, fault);
     if (r < 0)
         return r;
@@ -205,6 +208,7 @@ static int on_alloc(struct service *service, struct client *client,
     }
     job->build.asked = request->u.alloc.size;
     job->build.wanted = request->u.alloc.page_size;
+    job->build.constraints = request->u.alloc.constraints;
     job->client = client->id;
     job->tag = request->tag;
     job->answer = true;

@@ -24,3 +24,9 @@ tests_vm_test_dma_SOURCES = tests/vm/test-dma.c
 tests_vm_test_dma_CPPFLAGS = $(integration_cppflags)
 tests_vm_test_dma_LDADD = libharness.la tests/vm/libguest.la
 EXTRA_DIST += tests/vm/boots/main.boot
+
+check_PROGRAMS += tests/integration/test-constraints
+TESTS += tests/integration/test-constraints
+tests_integration_test_constraints_SOURCES = tests/integration/test-constraints.c
+tests_integration_test_constraints_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_constraints_LDADD = libharness.la

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash disable=SC2034
 description="the daemon on iommufd: true addresses, a device that writes to them, nothing left behind"
-memory=2G
+memory=4G
 # The first lends its domain to the daemon, the second does the DMA.
 devices=(
     -device edu,addr=0x4,dma_mask=0xffffffffffff
     -device edu,addr=0x5,dma_mask=0xffffffffffff
 )
-cmdline="default_hugepagesz=2M hugepagesz=2M hugepages=160"
+cmdline="hugepagesz=1G hugepages=1 default_hugepagesz=2M hugepagesz=2M hugepages=160"
 environment=(
     DMABUFD_TEST_BACKEND=iommufd
     DMABUFD_TEST_DEVICE=0000:00:04.0
+    DMABUFD_TEST_RUNS=1
     "DMABUFD_TEST_KILLS=${DMABUFD_TEST_KILLS:-1000}"
 )
 needs=(dmabufd)
@@ -18,5 +19,6 @@ programs=(
     tests/vm/test-dma
     tests/integration/test-buffers
     tests/integration/test-addresses
+    tests/integration/test-constraints
 )
 time_limit=400

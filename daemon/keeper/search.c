@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Making memory that fits; see search.h. */
+#include "daemon/keeper/search.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "common/cleanup.h"
+#include "common/segments.h"
+#include "daemon/keeper/arrange.h"
+#include "daemon/log.h"
+
+/* The files that frames come from. */
+enum { SOURCE_BUFFER, SOURCE_SCOUT, SOURCE_COUNT };
+
+#define SCOUT_MIN (UINT64_C(16) << 20)
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+/* Four times as much each round, of what is free. */
+static uint64_t scout_size(const struct buffer *buffer, unsigned int round)
+{
+    uint64_t spare = memory_huge_free(buffer->page_size);
+    uint64_t size = buffer->size > SCOUT_MIN ? buffer->size : SCOUT_MIN;
+
+    while (round-- > 0 && size < spare)
+        size *= 4;
+    return (size < spare ? size : spare) & ~(buffer->page_size - 1);
+}
+
+static int look(struct buffer *scout, uint64_t size, uint64_t page_size, struct memory *memory,
+                struct backend *backend, const atomic_bool *cancelled)
+{
+    int r = buffer_begin(scout, size, page_size, memory, backend, NULL);
+
+    while (r == 0 && scout->mapping.pinned < size) {
+        r = buffer_next_piece(scout, memory, backend, NULL);
+        if (atomic_load(cancelled))
+            r = -ECANCELED;
+    }
+    return r;
+}
+
+static size_t add_frames(const struct buffer *buffer, uint32_t source, struct frame *frames)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < buffer->spans.count; i++) {
+        const struct dmabufd_span *span = &buffer->spans.list[i];
+
+        for (uint64_t at = 0; at < span->length; at += buffer->page_size)
+            frames[n++] = (struct frame){ .dma_addr = span->dma_addr + at,
+                                          .offset = span->offset + at,
+                                          .source = source };
+    }
+    return n;
+}
+
+/* Chosen frames in the order of the buffer; NULL with *ret_r: none will do, or no memory. */
+static struct frame *choose(const struct buffer *const sources[SOURCE_COUNT],
+                            const struct dmabufd_constraints *constraints, int *ret_r)
+{
+    uint64_t page_size = sources[SOURCE_BUFFER]->page_size;
+    size_t wanted = sources[SOURCE_BUFFER]->size / page_size;
+    size_t most = wanted + sources[SOURCE_SCOUT]->size / page_size;
+    CLEANUP_FREE struct frame *frames = calloc(most, sizeof(*frames));
+    CLEANUP_FREE struct frame *chosen = calloc(wanted, sizeof(*chosen));
+    size_t count = 0;
+
+    *ret_r = -ENOMEM;
+    if (!frames || !chosen)
+        return NULL;
+    for (uint32_t i = 0; i < SOURCE_COUNT; i++)
+        count += add_frames(sources[i], i, &frames[count]);
+    *ret_r = arrange(frames, count, page_size, wanted, constraints, chosen);
+    return *ret_r == 0 ? TAKE_PTR(chosen) : NULL;
+}
+
+static int punch(int fd, uint64_t offset, uint64_t length)
+{
+    while (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) <
+           0) {
+        if (errno != EINTR)
+            return -errno;
+    }
+    return 0;
+}
+
+/* What is freed last is allocated first: the page that left its old file comes into the new one. */
+static int move(const struct buffer *const sources[SOURCE_COUNT], const struct frame *chosen,
+                const struct buffer *to)
+{
+    size_t wanted = to->size / to->page_size;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < wanted; i++) {
+        r = punch(sources[chosen[i].source]->fd, chosen[i].offset, to->page_size);
+        if (r == 0 && fallocate(to->fd, 0, (off_t)(i * to->page_size), (off_t)to->page_size) < 0)
+            r = -errno;
+    }
+    return r;
+}
+
+/* No client and no device has seen this memory; if the kernel keeps it pinned, it is merely lost. */
+static void discard(struct buffer *buffer, struct memory *memory, struct backend *backend)
+{
+    struct fault fault = { 0 };
+    int r;
+
+    if (!buffer)
+        return;
+    do {
+        r = buffer_teardown_step(buffer, memory, backend, &fault);
+    } while (r > 0);
+    if (r < 0)
+        log_err("%llu bytes stay pinned until the daemon ends: %s",
+                (unsigned long long)buffer->size, fault.text);
+    else
+        buffer_free(buffer);
+}
+
+/* Build @fresh out of chosen pages of @buffer and @scout, which are left unpinned and with holes. */
+static int rebuild(struct buffer *buffer, struct buffer *scout, struct buffer *fresh,
+                   const struct frame *chosen, struct memory *memory, struct backend *backend)
+{
+    const struct buffer *sources[SOURCE_COUNT] = { buffer, scout };
+    int r = buffer_begin(fresh, buffer->size, buffer->page_size, memory, backend, NULL);
+
+    /* A pinned page does not go back to the kernel when it leaves its file. */
+    if (r == 0)
+        r = buffer_unpin(buffer, backend, NULL);
+    if (r == 0)
+        r = buffer_unpin(scout, backend, NULL);
+    if (r == 0)
+        r = move(sources, chosen, fresh);
+    while (r == 0 && fresh->mapping.pinned < fresh->size)
+        r = buffer_next_piece(fresh, memory, backend, NULL);
+    return r;
+}
+
+static int one_try(struct buffer *buffer, struct buffer *scout, struct buffer *fresh,
+                   const struct build *build, uint64_t size, struct memory *memory,
+                   struct backend *backend, const atomic_bool *cancelled)
+{
+    const struct buffer *sources[SOURCE_COUNT] = { buffer, scout };
+    CLEANUP_FREE struct frame *chosen = NULL;
+    int r = look(scout, size, buffer->page_size, memory, backend, cancelled);
+
+    if (r == 0)
+        chosen = choose(sources, &build->constraints, &r);
+    if (r == 0)
+        r = rebuild(buffer, scout, fresh, chosen, memory, backend);
+    if (r == 0)
+        buffer_swap(buffer, fresh);
+    return r;
+}
+
+/* What is left of the buffer after a try that failed half-way is made whole again, so that the next
+ * round has it to choose from: its holes are filled with whatever there is. */
+static int repair(struct buffer *buffer, struct memory *memory, struct backend *backend,
+                  struct fault *fault)
+{
+    int r = 0;
+
+    if (buffer->mapping.pinned == buffer->size)
+        return 0;
+    r = buffer_unpin(buffer, backend, fault);
+    if (r == 0)
+        r = buffer_begin_again(buffer, backend, fault);
+    while (r == 0 && buffer->mapping.pinned < buffer->size)
+        r = buffer_next_piece(buffer, memory, backend, fault);
+    return r;
+}
+
+int search_round(struct buffer *buffer, struct build *build, struct memory *memory,
+                 struct backend *backend, const atomic_bool *cancelled, struct fault *fault)
+{
+    uint64_t size = scout_size(buffer, build->round);
+    struct buffer *scout = buffer_new(), *fresh = buffer_new();
+    struct fit fit;
+    int r = -ENOMEM;
+
+    if (build->round++ == 0)
+        build->deadline_ns = now_ns() + SEARCH_SECONDS * UINT64_C(1000000000);
+    if (scout && fresh && size > 0)
+        one_try(buffer, scout, fresh, build, size, memory, backend, cancelled);
+    if (scout && fresh)
+        r = repair(buffer, memory, backend, fault);
+    discard(scout, memory, backend);
+    discard(fresh, memory, backend);
+    if (r < 0)
+        return r;
+    constraints_fit(&build->constraints, buffer->spans.list, buffer->spans.count, &fit);
+    r = constraints_met(&build->constraints, &fit, fault);
+    if (r == 0)
+        return 0;
+    return build->round < SEARCH_ROUNDS && now_ns() < build->deadline_ns && !atomic_load(cancelled)
+               ? 1
+               : r;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Search: making a buffer of huge pages meet a device's constraints when the pages that the kernel
+ * gave do not.
+ *
+ * A round takes more huge pages for a moment (the scout), looks where all these pages are, lets
+ * arrange.c choose, and builds the buffer anew page by page: a chosen page is given back to the pool
+ * of the host, and the next one taken out is that page again, because the pool is last in, first
+ * out. Whether it was is seen when the new buffer is resolved; if somebody else was faster, there is
+ * another round, with a larger scout.
+ *
+ * Small pages are taken as they come: what the kernel allocates next cannot be foreseen there.
+ *
+ * Bounds: SEARCH_ROUNDS rounds, SEARCH_SECONDS, and the huge pages that are free.
+ */
+#ifndef KEEPER_SEARCH_H
+#define KEEPER_SEARCH_H
+
+#include <stdbool.h>
+
+#include "daemon/keeper/buffer.h"
+
+#define SEARCH_ROUNDS  6U
+#define SEARCH_SECONDS 10U
+
+/**
+ * search_round() - one round; takes up to a second or so
+ * @buffer: finished but for its constraints; replaced by one that meets them, or by another try
+ * @cancelled: looked at between pieces
+ *
+ * Return: 0, it meets them; 1, call again; -ENOSPC with @fault, how close it came: the bounds are
+ * reached; another negative errno. The buffer is whole in any case and the caller's to tear down.
+ */
+int search_round(struct buffer *buffer, struct build *build, struct memory *memory,
+                 struct backend *backend, const atomic_bool *cancelled, struct fault *fault);
+
+#endif

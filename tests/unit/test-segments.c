@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * common/segments: cutting scatter lists for a device, and measuring how close one comes. Random
+ * layouts and constraints against a naive reference that goes byte group by byte group.
+ */
+#include "common/segments.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "tests/unit/cmocka-all.h"
+#include "tests/unit/support.h"
+
+#define GRAIN  64U /* of random layouts: small, so that the reference can afford to look at all */
+#define GRAINS 512U
+
+static uint64_t seed;
+
+static uint64_t pick(uint64_t below)
+{
+    return support_below(&seed, below);
+}
+
+/* A maximal scatter list of @grains grains. */
+static size_t random_list(struct dmabufd_span *list, uint64_t grains)
+{
+    uint64_t offset = 0, address = GRAIN * (1 + pick(64));
+    size_t count = 0;
+
+    while (offset < grains * GRAIN) {
+        uint64_t length = GRAIN * (1 + pick(40));
+
+        if (length > grains * GRAIN - offset)
+            length = grains * GRAIN - offset;
+        list[count++] = (struct dmabufd_span){ offset, address, length };
+        offset += length;
+        address += length + GRAIN * (1 + pick(50));
+    }
+    return count;
+}
+
+static struct dmabufd_constraints random_constraints(void)
+{
+    struct dmabufd_constraints c = { 0 };
+
+    if (pick(2))
+        c.alignment = UINT64_C(1) << pick(7);
+    if (pick(2))
+        c.boundary = UINT64_C(1) << (6 + pick(7));
+    if (pick(2))
+        c.max_segment_size = 64 + pick(3000);
+    return c;
+}
+
+static uint64_t address_of(const struct dmabufd_span *list, size_t count, uint64_t offset)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (offset - list[i].offset < list[i].length)
+            return list[i].dma_addr + (offset - list[i].offset);
+    }
+    fail_msg("offset %llu is nowhere", (unsigned long long)offset);
+    return 0;
+}
+
+/* May one segment reach from @offset to @end: contiguous, not too long, over no boundary? */
+static bool allowed(const struct dmabufd_span *list, size_t count,
+                    const struct dmabufd_constraints *c, uint64_t offset, uint64_t end)
+{
+    uint64_t first = address_of(list, count, offset);
+    uint64_t alignment = c->alignment ? c->alignment : 1;
+
+    for (uint64_t at = offset; at < end; at++) {
+        if (address_of(list, count, at) != first + (at - offset))
+            return false;
+    }
+    if (c->max_segment_size && end - offset > c->max_segment_size / alignment * alignment)
+        return false;
+    return !c->boundary || first / c->boundary == (first + (end - offset) - 1) / c->boundary;
+}
+
+/* Covers exactly, breaks no rule, and no segment could have been a byte longer. */
+static uint64_t check_iteration(const struct dmabufd_span *list, size_t count,
+                                const struct dmabufd_constraints *c, uint64_t offset,
+                                uint64_t length)
+{
+    struct dmabufd_segments segments;
+    struct dmabufd_span segment;
+    uint64_t at = offset, n = 0;
+
+    assert_int_equal(segments_begin(&segments, list, count, c, offset, length), 0);
+    while (segments_next(&segments, &segment)) {
+        assert_int_equal(segment.offset, at);
+        assert_int_equal(segment.dma_addr, address_of(list, count, at));
+        assert_true(segment.length > 0 && segment.length <= offset + length - at);
+        assert_true(allowed(list, count, c, at, at + segment.length));
+        at += segment.length;
+        n++;
+        if (at < offset + length)
+            assert_false(allowed(list, count, c, segment.offset, at + 1));
+    }
+    assert_int_equal(at, offset + length);
+    assert_int_equal(segments_next(&segments, &segment), 0);
+    return n;
+}
+
+static void random_layouts(void **state)
+{
+    struct dmabufd_span list[GRAINS];
+
+    (void)state;
+    for (int round = 0; round < 300; round++) {
+        uint64_t grains = 1 + pick(96), size = grains * GRAIN;
+        size_t count = random_list(list, grains);
+        struct dmabufd_constraints c = random_constraints();
+        uint64_t offset = pick(size), n;
+        struct fit fit;
+
+        if (constraints_check(&c, NULL) < 0)
+            continue;
+        n = check_iteration(list, count, &c, 0, size);
+        constraints_fit(&c, list, count, &fit);
+        assert_int_equal(fit.segments, n);
+        assert_int_equal(fit.spans, count);
+        check_iteration(list, count, &c, offset, 1 + pick(size - offset));
+    }
+}
+
+static void ranges_outside_are_refused(void **state)
+{
+    const struct dmabufd_span list[] = { { 0, 4096, 4096 }, { 4096, 65536, 4096 } };
+    const struct dmabufd_constraints none = { 0 };
+    struct dmabufd_segments s;
+
+    (void)state;
+    assert_int_equal(segments_begin(&s, list, 2, &none, 0, 0), -ERANGE);
+    assert_int_equal(segments_begin(&s, list, 2, &none, 8192, 1), -ERANGE);
+    assert_int_equal(segments_begin(&s, list, 2, &none, 8191, 2), -ERANGE);
+    assert_int_equal(segments_begin(&s, list, 2, &none, 1, UINT64_MAX), -ERANGE);
+    assert_int_equal(segments_begin(&s, list, 0, &none, 0, 1), -ERANGE);
+    assert_int_equal(segments_begin(&s, list, 2, &none, 8191, 1), 0);
+}
+
+static void assert_bad(struct dmabufd_constraints c, const char *names)
+{
+    struct fault fault = { 0 };
+
+    assert_int_equal(constraints_check(&c, &fault), -EINVAL);
+    assert_int_equal(fault.code, DMABUFD_CODE_INVALID);
+    assert_non_null(strstr(fault.text, names));
+}
+
+static void contradictions_are_named(void **state)
+{
+    (void)state;
+    assert_bad((struct dmabufd_constraints){ .alignment = 3 }, "alignment");
+    assert_bad((struct dmabufd_constraints){ .boundary = 100 }, "boundary");
+    assert_bad((struct dmabufd_constraints){ .boundary = 64, .alignment = 128 }, "boundary");
+    assert_bad((struct dmabufd_constraints){ .max_segment_size = 64, .alignment = 128 },
+               "max_segment_size");
+    assert_bad((struct dmabufd_constraints){ .dma_mask = 0xfffff0ff }, "dma_mask");
+    assert_bad((struct dmabufd_constraints){ .flags = 2 }, "flags");
+    assert_int_equal(
+        constraints_check(&(struct dmabufd_constraints){ .dma_mask = UINT64_MAX }, NULL), 0);
+}
+
+/* One list, every constraint just met and just missed. */
+static void fit_decides_at_the_edge(void **state)
+{
+    const struct dmabufd_span list[] = { { 0, 0x10000, 0x3000 }, { 0x3000, 0x20000, 0x1000 } };
+    const struct {
+        struct dmabufd_constraints c;
+        bool met;
+    } table[] = {
+        { { .dma_mask = 0x3ffff }, true },
+        { { .dma_mask = 0x1ffff }, false },
+        { { .max_segments = 2 }, true },
+        { { .max_segments = 1 }, false },
+        { { .min_span = 0x3000 }, true },
+        { { .min_span = 0x3001 }, false },
+        { { .alignment = 0x10000 }, true },
+        { { .alignment = 0x20000 }, false },
+        { { .flags = DMABUFD_CONTIGUOUS }, false },
+        { { .max_segments = 4, .max_segment_size = 0x1000 }, true },
+        { { .max_segments = 3, .max_segment_size = 0x1000 }, false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        struct fault fault = { 0 };
+        struct fit fit;
+
+        constraints_fit(&table[i].c, list, 2, &fit);
+        assert_int_equal(constraints_met(&table[i].c, &fit, &fault), table[i].met ? 0 : -ENOSPC);
+        assert_int_equal(fault.code, table[i].met ? 0 : DMABUFD_CODE_CONSTRAINTS);
+    }
+    {
+        const struct dmabufd_constraints one = { .flags = DMABUFD_CONTIGUOUS };
+        struct fit fit;
+
+        constraints_fit(&one, list, 1, &fit);
+        assert_int_equal(constraints_met(&one, &fit, NULL), 0);
+    }
+}
+
+/* 2^40 segments are counted, not walked. */
+static void huge_counts_are_quick(void **state)
+{
+    const struct dmabufd_span list[] = { { 0, 4096, UINT64_C(1) << 52 } };
+    const struct dmabufd_constraints c = { .max_segment_size = 4096, .boundary = 1 << 20 };
+    struct fit fit;
+
+    (void)state;
+    constraints_fit(&c, list, 1, &fit);
+    assert_int_equal(fit.segments, UINT64_C(1) << 40);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_layouts),           cmocka_unit_test(ranges_outside_are_refused),
+        cmocka_unit_test(contradictions_are_named), cmocka_unit_test(fit_decides_at_the_edge),
+        cmocka_unit_test(huge_counts_are_quick),
+    };
+
+    seed = support_seed();
+    return cmocka_run_group_tests_name("segments", tests, NULL, NULL);
+}
