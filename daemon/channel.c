@@ -32,6 +32,7 @@ struct channel {
     bool one_unread;
     bool paused;
     bool closing;
+    bool backing_off; /* sending nothing until retry fires */
     bool in_callback; /* freeing must wait until we are out of the owner's function */
     bool free_wanted;
     int close_error;
@@ -108,10 +109,14 @@ void channel_close_later(struct channel *channel, int error)
     wake_later(channel, 0);
 }
 
-/* The peer has read everything, or the state of its queue cannot be told (then send and see). */
+/*
+ * The peer has read everything, or the state of its queue cannot be told (then send and see). The
+ * kernel reports room while one byte of what was read still counts (sock_wfree()); a message, with
+ * its overhead, is always more.
+ */
 static bool may_pass_fds(const struct channel *channel)
 {
-    return !channel->one_unread || wire_unread(channel->fd) <= 0;
+    return !channel->one_unread || wire_unread(channel->fd) <= 1;
 }
 
 /* Sends what can be sent. Return: whether anything was. */
@@ -119,7 +124,7 @@ static bool flush(struct channel *channel)
 {
     bool sent = false;
 
-    while (!channel->closing && !STAILQ_EMPTY(&channel->queue)) {
+    while (!channel->closing && !channel->backing_off && !STAILQ_EMPTY(&channel->queue)) {
         struct outgoing *out = STAILQ_FIRST(&channel->queue);
         int r;
 
@@ -129,7 +134,9 @@ static bool flush(struct channel *channel)
         if (r == -EAGAIN)
             break;
         if (r == -ETOOMANYREFS) {
-            /* Our user's limit of descriptors in flight; no event tells when there is room. */
+            /* Our user's limit of descriptors in flight; no event tells when there is room, but the
+             * failed attempt itself reports some. */
+            channel->backing_off = true;
             wake_later(channel, 10000);
             break;
         }
@@ -160,6 +167,7 @@ static void on_retry(evutil_socket_t fd, short what, void *data)
 {
     struct channel *channel = data;
 
+    channel->backing_off = false;
     if (!channel->closing) {
         on_writable(fd, what, data);
         return;

@@ -58,10 +58,40 @@ static void *decode(const ProtobufCMessageDescriptor *type, struct message_arena
     return protobuf_c_message_unpack(type, &allocator, size, data);
 }
 
-/* All bodies are messages, and any of them as its base class tells what it did not know. */
-static bool understood(const ProtobufCMessage *message, uint64_t id, const ProtobufCMessage *body)
+static bool understood(const ProtobufCMessage *message);
+
+/* The sub-messages of one field. */
+static bool field_understood(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
 {
-    return id != 0 && body && message->n_unknown_fields == 0 && body->n_unknown_fields == 0;
+    const void *member = (const char *)message + field->offset;
+    const void *quantifier = (const char *)message + field->quantifier_offset;
+
+    if (field->label == PROTOBUF_C_LABEL_REPEATED) {
+        ProtobufCMessage *const *elements = *(ProtobufCMessage *const *const *)member;
+
+        for (size_t i = 0; i < *(const size_t *)quantifier; i++) {
+            if (!understood(elements[i]))
+                return false;
+        }
+        return true;
+    }
+    if ((field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) && *(const uint32_t *)quantifier != field->id)
+        return true;
+    return !*(const ProtobufCMessage *const *)member ||
+           understood(*(const ProtobufCMessage *const *)member);
+}
+
+/* No field at any level that this version does not know. Messages nest three deep at most. */
+static bool understood(const ProtobufCMessage *message)
+{
+    const ProtobufCMessageDescriptor *type = message->descriptor;
+
+    for (unsigned int i = 0; i < type->n_fields; i++) {
+        if (type->fields[i].type == PROTOBUF_C_TYPE_MESSAGE &&
+            !field_understood(message, &type->fields[i]))
+            return false;
+    }
+    return message->n_unknown_fields == 0;
 }
 
 proto_request *message_decode_request(struct message_arena *arena, const void *data, size_t size)
@@ -71,8 +101,8 @@ proto_request *message_decode_request(struct message_arena *arena, const void *d
     if (size > PROTO_REQUEST_MAX)
         return NULL;
     request = decode(&dmabufd__proto__request__descriptor, arena, data, size);
-    if (!request || request->body_case == DMABUFD__PROTO__REQUEST__BODY__NOT_SET ||
-        !understood(&request->base, request->id, &request->hello->base))
+    if (!request || request->id == 0 ||
+        request->body_case == DMABUFD__PROTO__REQUEST__BODY__NOT_SET || !understood(&request->base))
         return NULL;
     return request;
 }
@@ -84,8 +114,8 @@ proto_reply *message_decode_reply(struct message_arena *arena, const void *data,
     if (size > PROTO_REPLY_MAX)
         return NULL;
     reply = decode(&dmabufd__proto__reply__descriptor, arena, data, size);
-    if (!reply || reply->body_case == DMABUFD__PROTO__REPLY__BODY__NOT_SET ||
-        !understood(&reply->base, reply->id, &reply->hello->base))
+    if (!reply || reply->id == 0 || reply->body_case == DMABUFD__PROTO__REPLY__BODY__NOT_SET ||
+        !understood(&reply->base))
         return NULL;
     return reply;
 }

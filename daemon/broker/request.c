@@ -56,17 +56,11 @@ REQUEST_HANDLER(request_hello)
     return 0;
 }
 
-/* A constraint that were skipped because it is new would break a driver. */
-static int read_constraints(const Dmabufd__Proto__Constraints *message,
-                            struct dmabufd_constraints *ret, struct fault *fault)
+static struct dmabufd_constraints read_constraints(const Dmabufd__Proto__Constraints *message)
 {
-    *ret = (struct dmabufd_constraints){ 0 };
     if (!message)
-        return 0;
-    if (message->base.n_unknown_fields > 0)
-        return fault_set(fault, DMABUFD_CODE_INVALID, EINVAL,
-                         "a constraint that this daemon does not know: update it");
-    *ret = (struct dmabufd_constraints){
+        return (struct dmabufd_constraints){ 0 };
+    return (struct dmabufd_constraints){
         .dma_mask = message->dma_mask,
         .max_segment_size = message->max_segment_size,
         .boundary = message->boundary,
@@ -75,19 +69,19 @@ static int read_constraints(const Dmabufd__Proto__Constraints *message,
         .max_segments = message->max_segments,
         .flags = message->contiguous ? DMABUFD_CONTIGUOUS : 0,
     };
-    return 0;
 }
 
 REQUEST_HANDLER(request_allocate)
 {
     struct link_request question = {
         .op = LINK_ALLOC,
-        .u.alloc = { .size = request->allocate->size, .page_size = request->allocate->page_size },
+        .u.alloc = { .size = request->allocate->size,
+                     .page_size = request->allocate->page_size,
+                     .constraints = read_constraints(request->allocate->constraints) },
     };
-    int r = read_constraints(request->allocate->constraints, &question.u.alloc.constraints, fault);
 
     (void)fds;
-    return r < 0 ? r : upstream_ask(session, request->id, &question, NULL, fault);
+    return upstream_ask(session, request->id, &question, NULL, fault);
 }
 
 REQUEST_HANDLER(request_free)

@@ -235,9 +235,13 @@ enum build_result buffer_build_step(struct buffer *buffer, struct build *build,
                                     struct memory *memory, struct backend *backend,
                                     const atomic_bool *cancelled, struct fault *fault)
 {
-    int r = atomic_load(cancelled)
-                ? fault_set(fault, DMABUFD_CODE_SHUTTING_DOWN, ECANCELED, "the client left")
-                : step(buffer, build, memory, backend, cancelled, fault);
+    struct fault unwanted = { 0 };
+    int r;
+
+    fault = fault ? fault : &unwanted;
+    r = atomic_load(cancelled)
+            ? fault_set(fault, DMABUFD_CODE_SHUTTING_DOWN, ECANCELED, "the client left")
+            : step(buffer, build, memory, backend, cancelled, fault);
 
     if (r > 0)
         return BUILD_MORE;
