@@ -7,4 +7,6 @@ LOG_COMPILER = $(top_srcdir)/tests/tap
 LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
 SH_LOG_DRIVER = $(LOG_DRIVER)
 
+include tests/unit/local.mk
+include tests/fuzz/local.mk
 include tests/integration/local.mk

@@ -60,8 +60,7 @@ static void write_number(const struct hugepages *size, const char *name, unsigne
 
 void hugepages_pretend(const struct hugepages *sizes, unsigned int count)
 {
-    if (umount2(PLACE, MNT_DETACH) < 0 ||
-        mount("pretended", PLACE, "tmpfs", 0, "mode=0755") < 0)
+    if (umount2(PLACE, MNT_DETACH) < 0 || mount("pretended", PLACE, "tmpfs", 0, "mode=0755") < 0)
         give_up(PLACE);
     for (unsigned int i = 0; i < count; i++) {
         char path[128];

@@ -35,7 +35,7 @@ struct mock {
     uint64_t gate_size;           /* pins of mappings of at least this size wait for the gate */
     /* What happened. */
     atomic_size_t begins, pins, resolves, settles, unpins, ends;
-    atomic_size_t waiting; /* at the gate */
+    atomic_size_t waiting;  /* at the gate */
     atomic_size_t disorder; /* calls that must not come, or not yet */
     pthread_mutex_t lock;
     pthread_cond_t moved;

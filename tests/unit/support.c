@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Random numbers and descriptors; see support.h. */
+/* Random numbers, descriptors, time; see support.h. */
 #include "tests/unit/support.h"
 
 #include <dirent.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #define DEFAULT_SEED UINT64_C(20260603)
+
+const atomic_bool support_no = false, support_yes = true;
 
 uint64_t support_seed(void)
 {
@@ -50,20 +55,53 @@ void support_fill(uint64_t *state, void *bytes, size_t size)
     }
 }
 
+static void give_up(const char *what)
+{
+    perror(what);
+    exit(99);
+}
+
 size_t support_fds(void)
 {
     DIR *dir = opendir("/proc/self/fd");
     size_t count = 0;
     struct dirent *entry;
 
-    if (!dir) {
-        perror("/proc/self/fd");
-        exit(99);
-    }
+    if (!dir)
+        give_up("/proc/self/fd");
     while ((entry = readdir(dir)))
         count += entry->d_name[0] != '.';
     closedir(dir);
     return count - 1; /* that of the directory */
+}
+
+static void set_limit(uint64_t value)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = value;
+        if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+            return;
+    }
+    give_up("RLIMIT_NOFILE");
+}
+
+uint64_t support_leave_room(unsigned int count)
+{
+    struct rlimit limit;
+    int lowest = dup(STDOUT_FILENO);
+
+    if (lowest < 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        give_up("RLIMIT_NOFILE");
+    close(lowest);
+    set_limit((unsigned int)lowest + count);
+    return limit.rlim_cur;
+}
+
+void support_restore_room(uint64_t saved)
+{
+    set_limit(saved);
 }
 
 uint64_t support_now_ms(void)

@@ -7,8 +7,8 @@
 #include "tests/unit/cmocka-all.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "common/cleanup.h"
@@ -19,9 +19,9 @@
 #include "tests/unit/mock-backend.h"
 #include "tests/unit/support.h"
 
-#define K4 PAGE_4K
-#define PIECE BACKEND_PIECE
-#define LONG (2 * PIECE + K4) /* three pieces */
+#define K4        PAGE_4K
+#define PIECE     BACKEND_PIECE
+#define LONG      (2 * PIECE + K4) /* three pieces */
 #define STEPS_MAX 100
 
 static bool pretending;
@@ -70,7 +70,7 @@ static enum build_result build(struct buffer *buffer, struct backend *backend, u
     unsigned int steps = 0;
 
     while (result == BUILD_MORE && steps < STEPS_MAX) {
-        result = buffer_build_step(buffer, &work, &memory, backend, false, fault);
+        result = buffer_build_step(buffer, &work, &memory, backend, &support_no, fault);
         steps++;
     }
     if (ret_steps)
@@ -150,8 +150,12 @@ static void sizes_and_steps(void **state)
         uint64_t asked, size;
         unsigned int pieces;
     } samples[] = {
-        { 1, K4, 1 },           { K4 - 1, K4, 1 },   { K4, K4, 1 },
-        { K4 + 1, 2 * K4, 1 },  { PIECE, PIECE, 1 }, { PIECE + 1, PIECE + K4, 2 },
+        { 1, K4, 1 },
+        { K4 - 1, K4, 1 },
+        { K4, K4, 1 },
+        { K4 + 1, 2 * K4, 1 },
+        { PIECE, PIECE, 1 },
+        { PIECE + 1, PIECE + K4, 2 },
         { 2 * PIECE + 1, LONG, 3 },
     };
     struct backend *backend = open_fake(NULL);
@@ -159,10 +163,11 @@ static void sizes_and_steps(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(samples); i++) {
         struct buffer *buffer = buffer_new();
+        struct fault fault = { 0 };
         unsigned int steps;
         struct stat st;
 
-        assert_int_equal(build(buffer, backend, samples[i].asked, 0, &steps, NULL), BUILD_DONE);
+        assert_int_equal(build(buffer, backend, samples[i].asked, PAGE_4K, &steps, &fault), BUILD_DONE);
         assert_int_equal(steps, samples[i].pieces);
         assert_int_equal(buffer->size, samples[i].size);
         assert_int_equal(buffer->page_size, K4);
@@ -241,7 +246,7 @@ static void failing_pin_leaves_nothing(void **state)
     for (size_t i = 0; i < ARRAY_LEN(scripts); i++) {
         struct backend *backend = open_fake(scripts[i]);
 
-        assert_fails(backend, LONG, 0, EFAULT, DMABUFD_CODE_BACKEND);
+        assert_fails(backend, LONG, PAGE_4K, EFAULT, DMABUFD_CODE_BACKEND);
         /* The next one works. */
         tear_down(build_well(backend, 1, 0), backend);
         backend_close(backend);
@@ -258,7 +263,7 @@ static void failing_resolve_leaves_nothing(void **state)
     for (size_t i = 0; i < ARRAY_LEN(scripts); i++) {
         struct backend *backend = open_fake(scripts[i]);
 
-        assert_fails(backend, LONG, 0, EIO, DMABUFD_CODE_BACKEND);
+        assert_fails(backend, LONG, PAGE_4K, EIO, DMABUFD_CODE_BACKEND);
         backend_close(backend);
     }
 }
@@ -270,7 +275,7 @@ static void no_place_leaves_nothing(void **state)
     (void)state;
     mock_init(&mock);
     mock.begin_error = ENOSPC;
-    assert_fails(&mock.base, LONG, 0, ENOSPC, DMABUFD_CODE_BACKEND);
+    assert_fails(&mock.base, LONG, PAGE_4K, ENOSPC, DMABUFD_CODE_BACKEND);
     assert_int_equal(mock.ends, 0);
     assert_int_equal(mock.disorder, 0);
     mock_deinit(&mock);
@@ -287,7 +292,7 @@ static void wrong_lists_are_not_published(void **state)
 
         mock_init(&mock);
         mock.list = lists[i];
-        assert_fails(&mock.base, LONG, 0, EIO, DMABUFD_CODE_INTERNAL);
+        assert_fails(&mock.base, LONG, PAGE_4K, EIO, DMABUFD_CODE_INTERNAL);
         assert_int_equal(mock.unpins, 3);
         assert_int_equal(mock.ends, 1);
         assert_int_equal(mock.disorder, 0);
@@ -302,7 +307,7 @@ static void backend_is_called_in_order(void **state)
 
     (void)state;
     mock_init(&mock);
-    buffer = build_well(&mock.base, LONG, 0);
+    buffer = build_well(&mock.base, LONG, PAGE_4K);
     assert_int_equal(mock.begins, 1);
     assert_int_equal(mock.pins, 3);
     assert_int_equal(mock.resolves, 3);
@@ -323,15 +328,17 @@ static void cancelled_at_any_step(void **state)
     (void)state;
     for (size_t steps = 0; steps < 3; steps++) {
         struct buffer *buffer = buffer_new();
-        struct build work = { .asked = LONG };
+        struct build work = { .asked = LONG, .wanted = PAGE_4K };
         struct fault fault = { 0 };
 
         mock_init(&mock);
         for (size_t i = 0; i < steps; i++)
-            assert_int_equal(
-                buffer_build_step(buffer, &work, &memory, &mock.base, false, &fault), BUILD_MORE);
+            assert_int_equal(buffer_build_step(buffer, &work, &memory, &mock.base, &support_no,
+                                               &fault),
+                             BUILD_MORE);
         assert_int_equal(memory.charged, steps ? LONG : 0);
-        assert_int_equal(buffer_build_step(buffer, &work, &memory, &mock.base, true, &fault),
+        assert_int_equal(buffer_build_step(buffer, &work, &memory, &mock.base, &support_yes,
+                                           &fault),
                          BUILD_FAILED);
         assert_int_equal(fault.error, ECANCELED);
         assert_int_equal(mock.pins, steps);
@@ -381,8 +388,17 @@ static void sizes_and_pages_that_are_none(void **state)
     assert_fails(backend, UINT64_MAX, PAGE_4K, E2BIG, DMABUFD_CODE_TOO_LARGE);
     assert_fails(backend, 1, 8192, EINVAL, DMABUFD_CODE_INVALID);
     assert_fails(backend, 1, UINT64_MAX, EINVAL, DMABUFD_CODE_INVALID);
+    backend_close(backend);
+}
+
+static void huge_pages_that_are_not_there(void **state)
+{
+    struct backend *backend;
+
+    (void)state;
     if (!pretending)
         skip();
+    backend = open_fake(NULL);
     assert_fails(backend, 1, PAGE_2M, EOPNOTSUPP, DMABUFD_CODE_UNSUPPORTED);
     assert_fails(backend, 1, PAGE_1G, EOPNOTSUPP, DMABUFD_CODE_UNSUPPORTED);
     backend_close(backend);
@@ -392,7 +408,6 @@ static void sizes_and_pages_that_are_none(void **state)
 static void falls_back_to_small_pages(void **state)
 {
     const struct hugepages have[] = { { PAGE_2M, 1U << 20, 1U << 20, 0 } };
-    struct memory most = { .max_size = UINT64_MAX };
     struct mock mock;
     struct buffer *buffer;
 
@@ -413,24 +428,8 @@ static void falls_back_to_small_pages(void **state)
     assert_int_equal(mock.disorder, 0);
     assert_int_equal(mock.ends, mock.begins);
     /* Asked for exactly, it is not granted otherwise. */
-    (void)most;
     assert_fails(&mock.base, PAGE_2M + 1, PAGE_2M, ENOMEM, DMABUFD_CODE_NO_HUGE_PAGES);
     mock_deinit(&mock);
-}
-
-/* Only @count more descriptors can be opened. */
-static rlim_t leave_room_for(rlim_t count)
-{
-    struct rlimit limit;
-    rlim_t saved;
-
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    saved = limit.rlim_cur;
-    limit.rlim_cur = (rlim_t)dup(0);
-    close((int)limit.rlim_cur);
-    limit.rlim_cur += count;
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    return saved;
 }
 
 /* The memory needs one, its table one more and another on the way. */
@@ -439,16 +438,13 @@ static void out_of_descriptors(void **state)
     struct backend *backend = open_fake("layout=run:4K");
 
     (void)state;
-    for (rlim_t room = 0; room < 3; room++) {
+    for (unsigned int room = 0; room < 3; room++) {
         struct buffer *buffer = buffer_new();
         struct fault fault = { 0 };
-        struct rlimit limit;
-        rlim_t saved = leave_room_for(room);
+        uint64_t saved = support_leave_room(room);
         enum build_result result = build(buffer, backend, 100 * K4, PAGE_4K, NULL, &fault);
 
-        getrlimit(RLIMIT_NOFILE, &limit);
-        limit.rlim_cur = saved;
-        setrlimit(RLIMIT_NOFILE, &limit);
+        support_restore_room(saved);
         assert_int_equal(result, BUILD_FAILED);
         assert_int_equal(fault.error, EMFILE);
         assert_non_null(strstr(fault.text, "descriptor"));
@@ -474,6 +470,7 @@ int main(void)
         TEST(cancelled_at_any_step),
         TEST(limits_of_the_daemon_and_the_host),
         TEST(sizes_and_pages_that_are_none),
+        TEST(huge_pages_that_are_not_there),
         TEST(falls_back_to_small_pages),
         TEST(out_of_descriptors),
     };

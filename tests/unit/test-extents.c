@@ -230,10 +230,10 @@ static void give_never_allocates(void **state)
     assert_free(&extents, 0, 0, MANY);
 }
 
-#define SPACE 512
-#define BASE 3
+#define SPACE    512
+#define BASE     3
 #define LIVE_MAX 64
-#define HISTORY 20000
+#define HISTORY  20000
 
 /** The reference: one flag a unit, and what is out. */
 struct naive {

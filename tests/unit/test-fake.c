@@ -15,8 +15,8 @@
 #include "tests/unit/support.h"
 
 #define CLEANUP_SPANS CLEANUP(spans_deinit)
-#define K4 UINT64_C(4096)
-#define ABOVE_ALL (UINT64_C(1) << 52)
+#define K4            UINT64_C(4096)
+#define ABOVE_ALL     (UINT64_C(1) << 52)
 
 static struct backend *open_fake(const char *script)
 {
@@ -65,11 +65,34 @@ static void good_scripts(void **state)
 static void bad_scripts(void **state)
 {
     static const char *const scripts[] = {
-        "layout", "layout=", "layout=two", "layout=run", "layout=run:", "layout=run:0",
-        "layout=run:2048", "layout=run:12K", "layout=run:2G", "layout=run:x", "layout=reverse:5000",
-        "fail", "fail=pin", "fail=pin@", "fail=pin@1", "fail=pin@1:", "fail=pin@0:EIO",
-        "fail=pin@x:EIO", "fail=pin@1:EXYZ", "fail=pin@1:eio", "fail=pin@1:5", "fail=unpin@1:EIO",
-        "delay=", "delay=-1", "delay=60001", "delay=1s", "nonsense", "layout=one;delay=1",
+        "layout",
+        "layout=",
+        "layout=two",
+        "layout=run",
+        "layout=run:",
+        "layout=run:0",
+        "layout=run:2048",
+        "layout=run:12K",
+        "layout=run:2G",
+        "layout=run:x",
+        "layout=reverse:5000",
+        "fail",
+        "fail=pin",
+        "fail=pin@",
+        "fail=pin@1",
+        "fail=pin@1:",
+        "fail=pin@0:EIO",
+        "fail=pin@x:EIO",
+        "fail=pin@1:EXYZ",
+        "fail=pin@1:eio",
+        "fail=pin@1:5",
+        "fail=unpin@1:EIO",
+        "delay=",
+        "delay=-1",
+        "delay=60001",
+        "delay=1s",
+        "nonsense",
+        "layout=one;delay=1",
     };
 
     (void)state;
@@ -254,16 +277,11 @@ static void pieces(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(says_what_it_is),
-        cmocka_unit_test(good_scripts),
-        cmocka_unit_test(bad_scripts),
-        cmocka_unit_test(layouts),
-        cmocka_unit_test(layout_of_large_pages),
-        cmocka_unit_test(addresses_are_never_used_twice),
-        cmocka_unit_test(pin_allocates),
-        cmocka_unit_test(fails_when_told),
-        cmocka_unit_test(takes_its_time),
-        cmocka_unit_test(pieces),
+        cmocka_unit_test(says_what_it_is),       cmocka_unit_test(good_scripts),
+        cmocka_unit_test(bad_scripts),           cmocka_unit_test(layouts),
+        cmocka_unit_test(layout_of_large_pages), cmocka_unit_test(addresses_are_never_used_twice),
+        cmocka_unit_test(pin_allocates),         cmocka_unit_test(fails_when_told),
+        cmocka_unit_test(takes_its_time),        cmocka_unit_test(pieces),
     };
 
     return cmocka_run_group_tests_name("fake", tests, NULL, NULL);

@@ -128,12 +128,9 @@ static void prefix_truncates(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(set_fills_all),
-        cmocka_unit_test(set_replaces),
-        cmocka_unit_test(nobody_asks_why),
-        cmocka_unit_test(set_truncates),
-        cmocka_unit_test(prefix_goes_before),
-        cmocka_unit_test(prefix_of_its_own_text),
+        cmocka_unit_test(set_fills_all),      cmocka_unit_test(set_replaces),
+        cmocka_unit_test(nobody_asks_why),    cmocka_unit_test(set_truncates),
+        cmocka_unit_test(prefix_goes_before), cmocka_unit_test(prefix_of_its_own_text),
         cmocka_unit_test(prefix_truncates),
     };
 

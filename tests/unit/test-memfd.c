@@ -24,7 +24,7 @@
 #include "tests/unit/support.h"
 
 #define NOBODY 65534
-#define PAGE 4096
+#define PAGE   4096
 
 static int make(void)
 {

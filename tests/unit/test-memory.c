@@ -33,6 +33,8 @@ static struct memory some_memory(uint64_t limit)
     return memory;
 }
 
+static const struct dmabufd_constraints anything;
+
 static void looks_at_the_host(void **state)
 {
     struct memory memory = some_memory(7 * PAGE_4K);
@@ -163,10 +165,61 @@ static void chooses_the_best_that_is_free(void **state)
         uint64_t got[3] = { 0 };
 
         hugepages_pretend(have, 2);
-        if (memory_choose(c->size, 0, got, NULL) != c->count)
+        if (memory_choose(c->size, 0, &anything, got, NULL) != c->count)
             fail_msg("choice %zu: wrong number", i);
         assert_memory_equal(got, c->expected, sizeof(got));
     }
+}
+
+/* What asks for long runs is better off within one large page, even a half empty one. */
+static void chooses_large_pages_for_long_runs(void **state)
+{
+    static const struct {
+        struct dmabufd_constraints constraints;
+        unsigned int free_2m, free_1g;
+        uint64_t size;
+        int count;
+        uint64_t expected[3];
+    } samples[] = {
+        { { .flags = DMABUFD_CONTIGUOUS }, 9, 9, PAGE_4K, 3, { PAGE_2M, PAGE_4K, PAGE_1G } },
+        { { .flags = DMABUFD_CONTIGUOUS }, 0, 9, PAGE_4K, 2, { PAGE_4K, PAGE_1G } },
+        { { .flags = DMABUFD_CONTIGUOUS }, 0, 0, PAGE_4K, 1, { PAGE_4K } },
+        { { .max_segments = 1 }, 9, 0, PAGE_4K, 2, { PAGE_2M, PAGE_4K } },
+        { { .min_span = 2 * PAGE_4K }, 9, 0, PAGE_4K, 2, { PAGE_2M, PAGE_4K } },
+        { { .min_span = PAGE_4K }, 9, 9, PAGE_4K, 1, { PAGE_4K } },
+        { { .alignment = 2 * PAGE_4K }, 9, 0, PAGE_4K, 2, { PAGE_2M, PAGE_4K } },
+        { { .alignment = PAGE_4K, .boundary = PAGE_4K }, 9, 9, PAGE_4K, 1, { PAGE_4K } },
+        { { .dma_mask = UINT32_MAX, .max_segment_size = PAGE_4K }, 9, 9, 1, 1, { PAGE_4K } },
+        { { .flags = DMABUFD_CONTIGUOUS }, 999, 9, PAGE_1G, 3, { PAGE_1G, PAGE_2M, PAGE_4K } },
+        { { .flags = DMABUFD_CONTIGUOUS }, 999, 9, PAGE_1G + 1, 2, { PAGE_2M, PAGE_4K } },
+    };
+
+    (void)state;
+    if (!pretending)
+        skip();
+    for (size_t i = 0; i < ARRAY_LEN(samples); i++) {
+        const struct hugepages have[] = { { PAGE_2M, 9999, samples[i].free_2m, 0 },
+                                          { PAGE_1G, 99, samples[i].free_1g, 0 } };
+        uint64_t got[3] = { 0 };
+
+        hugepages_pretend(have, 2);
+        if (memory_choose(samples[i].size, 0, &samples[i].constraints, got, NULL) !=
+            samples[i].count)
+            fail_msg("choice %zu: wrong number", i);
+        assert_memory_equal(got, samples[i].expected, sizeof(got));
+    }
+}
+
+static void bytes_in_free_huge_pages(void **state)
+{
+    const struct hugepages have[] = { { PAGE_2M, 10, 5, 2 } };
+
+    (void)state;
+    if (!pretending)
+        skip();
+    hugepages_pretend(have, 1);
+    assert_int_equal(memory_huge_free(PAGE_2M), 3 * PAGE_2M);
+    assert_int_equal(memory_huge_free(PAGE_1G), 0);
 }
 
 static void exact_page_sizes(void **state)
@@ -175,15 +228,15 @@ static void exact_page_sizes(void **state)
     uint64_t got[3] = { 0 };
 
     (void)state;
-    assert_int_equal(memory_choose(8 * PAGE_1G, PAGE_4K, got, NULL), 1);
+    assert_int_equal(memory_choose(8 * PAGE_1G, PAGE_4K, &anything, got, NULL), 1);
     assert_int_equal(got[0], PAGE_4K);
     if (!pretending)
         skip();
     hugepages_pretend(have, 2);
-    assert_int_equal(memory_choose(1, PAGE_2M, got, NULL), 1);
+    assert_int_equal(memory_choose(1, PAGE_2M, &anything, got, NULL), 1);
     assert_int_equal(got[0], PAGE_2M);
-    assert_int_equal(memory_choose(4 * PAGE_2M, PAGE_2M, got, NULL), 1);
-    assert_int_equal(memory_choose(1, PAGE_1G, got, NULL), 1);
+    assert_int_equal(memory_choose(4 * PAGE_2M, PAGE_2M, &anything, got, NULL), 1);
+    assert_int_equal(memory_choose(1, PAGE_1G, &anything, got, NULL), 1);
     assert_int_equal(got[0], PAGE_1G);
 }
 
@@ -193,7 +246,7 @@ static void assert_not_chosen(uint64_t size, uint64_t wanted, int error, enum dm
     struct fault fault = { 0 };
     uint64_t got[3];
 
-    assert_int_equal(memory_choose(size, wanted, got, &fault), -error);
+    assert_int_equal(memory_choose(size, wanted, &anything, got, &fault), -error);
     assert_int_equal(fault.error, error);
     assert_int_equal(fault.code, code);
     if (!strstr(fault.text, says))
@@ -348,6 +401,8 @@ int main(void)
         cmocka_unit_test(round_refuses),
         cmocka_unit_test(lists_what_the_host_has),
         cmocka_unit_test(chooses_the_best_that_is_free),
+        cmocka_unit_test(chooses_large_pages_for_long_runs),
+        cmocka_unit_test(bytes_in_free_huge_pages),
         cmocka_unit_test(exact_page_sizes),
         cmocka_unit_test(page_sizes_that_are_none),
         cmocka_unit_test(huge_pages_that_are_not_there),

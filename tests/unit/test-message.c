@@ -274,25 +274,25 @@ static void any_bytes(void **state)
 }
 
 /* Bytes by hand: tag of field 1 is 0x08, of a body 0x12 (2) to 0x3a (7). */
-#define REFUSED_REQUEST(...)                                                 \
-    do {                                                                     \
-        const unsigned char bytes_[] = { __VA_ARGS__ };                      \
-        assert_null(decode_request(bytes_, sizeof(bytes_)));                 \
+#define REFUSED_REQUEST(...)                                 \
+    do {                                                     \
+        const unsigned char bytes_[] = { __VA_ARGS__ };      \
+        assert_null(decode_request(bytes_, sizeof(bytes_))); \
     } while (0)
-#define TAKEN_REQUEST(...)                                                   \
-    do {                                                                     \
-        const unsigned char bytes_[] = { __VA_ARGS__ };                      \
-        assert_non_null(decode_request(bytes_, sizeof(bytes_)));             \
+#define TAKEN_REQUEST(...)                                       \
+    do {                                                         \
+        const unsigned char bytes_[] = { __VA_ARGS__ };          \
+        assert_non_null(decode_request(bytes_, sizeof(bytes_))); \
     } while (0)
-#define REFUSED_REPLY(...)                                                   \
-    do {                                                                     \
-        const unsigned char bytes_[] = { __VA_ARGS__ };                      \
-        assert_null(decode_reply(bytes_, sizeof(bytes_)));                   \
+#define REFUSED_REPLY(...)                                 \
+    do {                                                   \
+        const unsigned char bytes_[] = { __VA_ARGS__ };    \
+        assert_null(decode_reply(bytes_, sizeof(bytes_))); \
     } while (0)
-#define TAKEN_REPLY(...)                                                     \
-    do {                                                                     \
-        const unsigned char bytes_[] = { __VA_ARGS__ };                      \
-        assert_non_null(decode_reply(bytes_, sizeof(bytes_)));               \
+#define TAKEN_REPLY(...)                                       \
+    do {                                                       \
+        const unsigned char bytes_[] = { __VA_ARGS__ };        \
+        assert_non_null(decode_reply(bytes_, sizeof(bytes_))); \
     } while (0)
 
 static void needs_an_id_and_a_body(void **state)
@@ -313,12 +313,12 @@ static void needs_an_id_and_a_body(void **state)
 static void unknown_fields_are_refused(void **state)
 {
     (void)state;
-    REFUSED_REQUEST(0x08, 1, 0x3a, 0, 0x78, 1);                /* field 15 behind the body */
-    REFUSED_REQUEST(0x78, 1, 0x08, 1, 0x3a, 0);                /* before all */
-    REFUSED_REQUEST(0x08, 1, 0x42, 0);                         /* a body of another version */
-    REFUSED_REQUEST(0x08, 1, 0x3a, 2, 0x08, 1);                /* in a body that has no fields */
-    REFUSED_REQUEST(0x08, 1, 0x22, 4, 0x08, 5, 0x78, 1);       /* in a body that has some */
-    TAKEN_REQUEST(0x08, 1, 0x22, 2, 0x08, 5);                  /* the same without */
+    REFUSED_REQUEST(0x08, 1, 0x3a, 0, 0x78, 1);          /* field 15 behind the body */
+    REFUSED_REQUEST(0x78, 1, 0x08, 1, 0x3a, 0);          /* before all */
+    REFUSED_REQUEST(0x08, 1, 0x42, 0);                   /* a body of another version */
+    REFUSED_REQUEST(0x08, 1, 0x3a, 2, 0x08, 1);          /* in a body that has no fields */
+    REFUSED_REQUEST(0x08, 1, 0x22, 4, 0x08, 5, 0x78, 1); /* in a body that has some */
+    TAKEN_REQUEST(0x08, 1, 0x22, 2, 0x08, 5);            /* the same without */
     REFUSED_REPLY(0x08, 1, 0x3a, 0, 0x78, 1);
     REFUSED_REPLY(0x08, 1, 0x42, 0);
     REFUSED_REPLY(0x08, 1, 0x2a, 2, 0x08, 1);
@@ -337,12 +337,12 @@ static void unknown_fields_in_elements_are_refused(void **state)
 static void wrong_wire_types_are_refused(void **state)
 {
     (void)state;
-    REFUSED_REQUEST(0x0a, 1, 1, 0x3a, 0);                      /* id as a string */
-    REFUSED_REQUEST(0x08, 1, 0x38, 1);                         /* body as a number */
-    REFUSED_REQUEST(0x08, 1, 0x22, 2, 0x0a, 0);                /* buffer as a string */
-    REFUSED_REQUEST(0x08, 1, 0x3b, 0x3c);                      /* body as a group */
-    REFUSED_REQUEST(0x08, 1, 0x1a, 5, 0x0d, 0, 0, 0, 0);       /* size with 32 bits */
-    REFUSED_REQUEST(0x00, 1, 0x08, 1, 0x3a, 0);                /* field 0 */
+    REFUSED_REQUEST(0x0a, 1, 1, 0x3a, 0);                /* id as a string */
+    REFUSED_REQUEST(0x08, 1, 0x38, 1);                   /* body as a number */
+    REFUSED_REQUEST(0x08, 1, 0x22, 2, 0x0a, 0);          /* buffer as a string */
+    REFUSED_REQUEST(0x08, 1, 0x3b, 0x3c);                /* body as a group */
+    REFUSED_REQUEST(0x08, 1, 0x1a, 5, 0x0d, 0, 0, 0, 0); /* size with 32 bits */
+    REFUSED_REQUEST(0x00, 1, 0x08, 1, 0x3a, 0);          /* field 0 */
     REFUSED_REQUEST(0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1);
     REFUSED_REQUEST(0x08, 1, 0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f); /* length beyond the end */
     REFUSED_REQUEST(0x08, 1, 0x3a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1);

@@ -11,10 +11,10 @@
 #include "tests/unit/support.h"
 
 #define CLEANUP_SPANS CLEANUP(spans_deinit)
-#define K4 UINT64_C(4096)
-#define AREAS 6
-#define PAGES 40 /* of one area */
-#define ROUNDS 4000
+#define K4            UINT64_C(4096)
+#define AREAS         6
+#define PAGES         40 /* of one area */
+#define ROUNDS        4000
 
 /** Some areas, one behind the other in IOVA; where they are in memory is mixed. */
 struct layout {

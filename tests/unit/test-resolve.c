@@ -14,10 +14,10 @@
 #include "tests/unit/support.h"
 
 #define CLEANUP_SPANS CLEANUP(spans_deinit)
-#define K4 UINT64_C(4096)
-#define M2 (UINT64_C(2) << 20)
-#define G1 (UINT64_C(1) << 30)
-#define BASE UINT64_C(0x40000000)
+#define K4            UINT64_C(4096)
+#define M2            (UINT64_C(2) << 20)
+#define G1            (UINT64_C(1) << 30)
+#define BASE          UINT64_C(0x40000000)
 
 static int run_resolve(struct getpa *getpa, uint64_t huge_page, uint64_t iova, uint64_t length,
                        struct spans *spans, struct fault *fault)
@@ -63,8 +63,8 @@ static void assert_resolves(const struct expectation *e)
                                    .area_count = e->area_count,
                                    .overshoot = overshoots[i] };
 
-            assert_int_equal(
-                run_resolve(&getpa, e->huge_page, e->iova, e->length, &spans, &fault), 0);
+            assert_int_equal(run_resolve(&getpa, e->huge_page, e->iova, e->length, &spans, &fault),
+                             0);
             assert_spans(&spans, e->list, e->count);
             assert_int_equal(spans_check(spans.list, spans.count, e->length), 0);
             assert_int_equal(fault.error, 0);
@@ -86,8 +86,8 @@ static void scattered_small_pages(void **state)
                                                 { 5 * K4, 0xa000, K4 } };
 
     (void)state;
-    assert_resolves(&(struct expectation){
-        areas, 1, 0, BASE, 6 * K4, list, ARRAY_LEN(list), { 5, 5, 5 } });
+    assert_resolves(
+        &(struct expectation){ areas, 1, 0, BASE, 6 * K4, list, ARRAY_LEN(list), { 5, 5, 5 } });
 }
 
 /* Whose pages follow ours, in IOVA and in memory, are not ours. */
@@ -95,7 +95,8 @@ static void neighbour_behind(void **state)
 {
     static const uint64_t ours[] = { 0x10000, 0x11000, 0x12000 };
     static const uint64_t theirs[] = { 0x13000, 0x14000, 0x15000, 0x16000 };
-    static const struct getpa_area areas[] = { { BASE, K4, 3, ours }, { BASE + 3 * K4, K4, 4, theirs } };
+    static const struct getpa_area areas[] = { { BASE, K4, 3, ours },
+                                               { BASE + 3 * K4, K4, 4, theirs } };
     static const struct dmabufd_span all[] = { { 0, 0x10000, 3 * K4 } };
     static const struct dmabufd_span last[] = { { 0, 0x12000, K4 } };
 
@@ -124,8 +125,8 @@ static void pieces_that_touch(void **state)
 
 static void huge_pages_of_2m(void **state)
 {
-    static const uint64_t pa[] = { 4 * G1, 4 * G1 + M2, G1, 4 * G1 + 2 * M2, 4 * G1 + 3 * M2,
-                                   8 * G1, 7 * G1, 7 * G1 + M2 };
+    static const uint64_t pa[] = { 4 * G1,          4 * G1 + M2, G1,     4 * G1 + 2 * M2,
+                                   4 * G1 + 3 * M2, 8 * G1,      7 * G1, 7 * G1 + M2 };
     static const struct getpa_area areas[] = { { BASE, M2, 8, pa } };
     static const struct dmabufd_span list[] = { { 0, 4 * G1, 2 * M2 },
                                                 { 2 * M2, G1, M2 },
@@ -134,8 +135,8 @@ static void huge_pages_of_2m(void **state)
                                                 { 6 * M2, 7 * G1, 2 * M2 } };
 
     (void)state;
-    assert_resolves(&(struct expectation){
-        areas, 1, M2, BASE, 8 * M2, list, ARRAY_LEN(list), { 8, 8, 8 } });
+    assert_resolves(
+        &(struct expectation){ areas, 1, M2, BASE, 8 * M2, list, ARRAY_LEN(list), { 8, 8, 8 } });
 }
 
 static void huge_pages_of_1g(void **state)
@@ -178,7 +179,8 @@ static void within_small_pages(void **state)
         areas, 1, 0, BASE + 0x80, 2 * K4 - 0x80 + 1, across, 2, { 2, 2, 2 } });
     assert_resolves(
         &(struct expectation){ areas, 1, 0, BASE + 2 * K4 - 1, 1, byte, 1, { 1, 1, 1 } });
-    assert_resolves(&(struct expectation){ areas, 1, 0, BASE + 2 * K4 - 3, 7, odd, 1, { 1, 1, 1 } });
+    assert_resolves(
+        &(struct expectation){ areas, 1, 0, BASE + 2 * K4 - 3, 7, odd, 1, { 1, 1, 1 } });
 }
 
 #define LONG_PAGES ((UINT64_C(200) << 20) / K4)
@@ -342,8 +344,8 @@ static void assert_disbelieved(struct getpa *getpa, uint64_t huge_page, uint64_t
 
 static void answers_that_cannot_be(void **state)
 {
-    void (*const lies[])(uint64_t *pa, uint64_t *run) = { lie_zero, lie_short, lie_misplaced,
-                                                          lie_misplaced_by_one, lie_wraps };
+    void (*const lies[])(uint64_t * pa, uint64_t * run) = { lie_zero, lie_short, lie_misplaced,
+                                                            lie_misplaced_by_one, lie_wraps };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(lies); i++) {
@@ -360,9 +362,9 @@ static void answers_that_cannot_be_of_huge_pages(void **state)
 {
     static const uint64_t pa[] = { 6 * M2, 3 * M2 };
     static const struct getpa_area areas[] = { { BASE, M2, 2, pa } };
-    void (*const lies[])(uint64_t *pa, uint64_t *run) = { lie_zero, lie_misplaced,
-                                                          lie_misplaced_by_one, lie_within_huge,
-                                                          lie_wraps };
+    void (*const lies[])(uint64_t * pa, uint64_t * run) = { lie_zero, lie_misplaced,
+                                                            lie_misplaced_by_one, lie_within_huge,
+                                                            lie_wraps };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(lies); i++) {

@@ -252,7 +252,7 @@ static int compare_ids(const void *a, const void *b)
 }
 
 #define HISTORY 50000
-#define LIVE 300
+#define LIVE    300
 
 static void ids_are_never_repeated(void **state)
 {

@@ -13,7 +13,7 @@
 #include "tests/unit/support.h"
 
 #define CLEANUP_SPANS CLEANUP(spans_deinit)
-#define TOP (UINT64_MAX - 0xfff) /* the last page there is */
+#define TOP           (UINT64_MAX - 0xfff) /* the last page there is */
 
 static void assert_span(const struct spans *spans, size_t i, uint64_t offset, uint64_t dma_addr,
                         uint64_t length)

@@ -17,7 +17,7 @@
 #include "proto/spantable.h"
 #include "tests/unit/support.h"
 
-#define MANY 5000
+#define MANY  5000
 #define SEALS (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 static struct dmabufd_span many[MANY];
@@ -64,12 +64,11 @@ static void seal_and_open(void **state)
     for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
         CLEANUP_FD int fd = seal(counts[i]);
         CLEANUP_FREE struct dmabufd_span *list = NULL;
+        CLEANUP_FREE struct dmabufd_span *again = NULL;
 
         assert_int_equal(spantable_open(fd, counts[i], counts[i] * 4096, &list), 0);
         assert_memory_equal(list, many, counts[i] * sizeof(many[0]));
         /* It is still there for the next reader: the position is not used. */
-        CLEANUP_FREE struct dmabufd_span *again = NULL;
-
         assert_int_equal(spantable_open(fd, counts[i], counts[i] * 4096, &again), 0);
         assert_memory_equal(again, many, counts[i] * sizeof(many[0]));
     }
@@ -196,12 +195,12 @@ static void sizes_beside_the_table(void **state)
 static void bad_list_in_a_good_file(void **state)
 {
     struct dmabufd_span bad[10];
+    CLEANUP_FD int fd = -1;
 
     (void)state;
     memcpy(bad, many, sizeof(bad));
     bad[5].offset++;
-    CLEANUP_FD int fd = made_by_hand(bad, sizeof(bad), SEALS);
-
+    fd = made_by_hand(bad, sizeof(bad), SEALS);
     assert_refused(fd, 10, 10 * 4096, -EBADMSG);
 }
 
@@ -230,9 +229,8 @@ static void decode_refuses(void **state)
     assert_int_equal(spantable_decode(many, 240, 11, 10 * 4096, &list), -EBADMSG);
     assert_int_equal(spantable_decode(many, 240, (UINT64_C(1) << 61) + 10, 10 * 4096, &list),
                      -EBADMSG);
-    assert_int_equal(spantable_decode(many, (SPANTABLE_MAX + 1) * 24, SPANTABLE_MAX + 1, 4096,
-                                      &list),
-                     -EBADMSG);
+    assert_int_equal(
+        spantable_decode(many, (SPANTABLE_MAX + 1) * 24, SPANTABLE_MAX + 1, 4096, &list), -EBADMSG);
     assert_int_equal(spantable_decode(many, 240, 10, 9 * 4096, &list), -EBADMSG);
     assert_int_equal(spantable_decode(many, 240, 10, 11 * 4096, &list), -EBADMSG);
     memcpy(bad, many, sizeof(bad));

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -178,20 +177,17 @@ static void too_many_descriptors(void **state)
     static const size_t counts[] = { PROTO_FDS_MAX + 1, 17, 253 };
     struct pair *pair = *state;
     CLEANUP_FD int null = some_file();
+    struct wire_fds fds = WIRE_FDS_NONE;
     size_t before = support_fds();
     char in[8];
 
     for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
-        struct wire_fds fds = WIRE_FDS_NONE;
-
         send_raw(pair->a, "abc", 3, null, counts[i]);
         assert_int_equal(wire_recv(pair->b, in, sizeof(in), &fds), -EMSGSIZE);
         assert_int_equal(fds.count, 0);
         assert_int_equal(support_fds(), before);
     }
     /* The next message is whole. */
-    struct wire_fds fds = WIRE_FDS_NONE;
-
     assert_int_equal(wire_send(pair->a, "d", 1, NULL), 0);
     assert_int_equal(wire_recv(pair->b, in, sizeof(in), &fds), 1);
 }
@@ -216,30 +212,6 @@ static void too_long_with_descriptors(void **state)
     assert_int_equal(support_fds(), before);
 }
 
-/* From now on only @count more descriptors can be opened. Return: the limit to put back. */
-static rlim_t leave_room_for(rlim_t count)
-{
-    struct rlimit limit;
-    rlim_t saved;
-    int lowest = some_file();
-
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    saved = limit.rlim_cur;
-    limit.rlim_cur = (rlim_t)lowest + count;
-    fd_close(&lowest);
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    return saved;
-}
-
-static void restore_room(rlim_t saved)
-{
-    struct rlimit limit;
-
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    limit.rlim_cur = saved;
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-}
-
 /* Three descriptors arrive where there is room for none, one, two. */
 static void out_of_descriptors(void **state)
 {
@@ -248,16 +220,16 @@ static void out_of_descriptors(void **state)
     struct wire_fds out = { .fd = { null, null, null }, .count = 3 };
     size_t before = support_fds();
 
-    for (rlim_t room = 0; room < 3; room++) {
+    for (unsigned int room = 0; room < 3; room++) {
         struct wire_fds fds = WIRE_FDS_NONE;
-        rlim_t saved;
+        uint64_t saved;
         char in[8];
         ssize_t n;
 
         assert_int_equal(wire_send(pair->a, "abc", 3, &out), 0);
-        saved = leave_room_for(room);
+        saved = support_leave_room(room);
         n = wire_recv(pair->b, in, sizeof(in), &fds);
-        restore_room(saved);
+        support_restore_room(saved);
         assert_int_equal(n, -EMSGSIZE);
         assert_int_equal(fds.count, 0);
         assert_int_equal(support_fds(), before);
@@ -271,17 +243,17 @@ static void out_of_descriptors_but_lossy(void **state)
     struct wire_fds out = { .fd = { null, null, null }, .count = 3 };
     size_t before = support_fds();
 
-    for (rlim_t room = 0; room <= 3; room++) {
+    for (unsigned int room = 0; room <= 3; room++) {
         CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
         bool lost = room == 3;
-        rlim_t saved;
+        uint64_t saved;
         char in[8];
         ssize_t n;
 
         assert_int_equal(wire_send(pair->a, "abc", 3, &out), 0);
-        saved = leave_room_for(room);
+        saved = support_leave_room(room);
         n = wire_recv_lossy(pair->b, in, sizeof(in), &fds, &lost);
-        restore_room(saved);
+        support_restore_room(saved);
         assert_int_equal(n, 3);
         assert_memory_equal(in, "abc", 3);
         assert_int_equal(lost, room < 3);
@@ -309,7 +281,7 @@ static void empty_datagram(void **state)
     CLEANUP_FD int null = some_file();
     struct wire_fds fds = WIRE_FDS_NONE;
     size_t before = support_fds();
-    rlim_t saved;
+    uint64_t saved;
     ssize_t n;
     char in[8];
 
@@ -320,9 +292,9 @@ static void empty_datagram(void **state)
     assert_int_equal(support_fds(), before);
     /* Nor if the descriptor was lost on the way. */
     send_raw(pair->a, "", 0, null, 1);
-    saved = leave_room_for(0);
+    saved = support_leave_room(0);
     n = wire_recv(pair->b, in, sizeof(in), &fds);
-    restore_room(saved);
+    support_restore_room(saved);
     assert_true(n == -EBADMSG || n == -EMSGSIZE);
     assert_int_equal(support_fds(), before);
 }
@@ -400,20 +372,13 @@ static void errors_of_the_socket(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_PAIR(bytes_round_trip),
-        WITH_PAIR(descriptors_round_trip),
-        WITH_PAIR(take_hands_over),
-        WITH_PAIR(put_beyond_the_limit_closes),
-        WITH_PAIR(too_many_descriptors),
-        WITH_PAIR(too_long_with_descriptors),
-        WITH_PAIR(out_of_descriptors),
-        WITH_PAIR(out_of_descriptors_but_lossy),
-        WITH_PAIR(end_of_connection),
-        WITH_PAIR(empty_datagram),
-        WITH_PAIR(nothing_to_read),
-        WITH_PAIR(peer_gone),
-        WITH_PAIR(queue_full),
-        WITH_PAIR(unread_tells_what_was_not_read),
+        WITH_PAIR(bytes_round_trip),     WITH_PAIR(descriptors_round_trip),
+        WITH_PAIR(take_hands_over),      WITH_PAIR(put_beyond_the_limit_closes),
+        WITH_PAIR(too_many_descriptors), WITH_PAIR(too_long_with_descriptors),
+        WITH_PAIR(out_of_descriptors),   WITH_PAIR(out_of_descriptors_but_lossy),
+        WITH_PAIR(end_of_connection),    WITH_PAIR(empty_datagram),
+        WITH_PAIR(nothing_to_read),      WITH_PAIR(peer_gone),
+        WITH_PAIR(queue_full),           WITH_PAIR(unread_tells_what_was_not_read),
         WITH_PAIR(errors_of_the_socket),
     };
 

@@ -1,0 +1,146 @@
+# One program for each noun, linked with the objects of the daemon. test-arena.c is in
+# client/local.mk, with the library that it tests.
+check_LTLIBRARIES += libunit.la
+libunit_la_SOURCES = \
+	tests/unit/cmocka-all.h \
+	tests/unit/getpa.c tests/unit/getpa.h \
+	tests/unit/hugepages.c tests/unit/hugepages.h \
+	tests/unit/mock-backend.c tests/unit/mock-backend.h \
+	tests/unit/rig.c tests/unit/rig.h \
+	tests/unit/samples.c tests/unit/samples.h \
+	tests/unit/support.c tests/unit/support.h
+libunit_la_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS)
+libunit_la_LIBADD = libdaemon.la
+
+unit_cppflags = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(EVENT_CFLAGS) $(SYSTEMD_CFLAGS)
+unit_ldadd = libunit.la $(CMOCKA_LIBS)
+
+unit_programs = \
+	tests/unit/test-arrange \
+	tests/unit/test-buffer \
+	tests/unit/test-buffer-kept \
+	tests/unit/test-channel \
+	tests/unit/test-channel-inflight \
+	tests/unit/test-extents \
+	tests/unit/test-fake \
+	tests/unit/test-fault \
+	tests/unit/test-job \
+	tests/unit/test-kernel-abi \
+	tests/unit/test-memfd \
+	tests/unit/test-memory \
+	tests/unit/test-message \
+	tests/unit/test-parse \
+	tests/unit/test-resolve \
+	tests/unit/test-resolve-random \
+	tests/unit/test-segments \
+	tests/unit/test-service \
+	tests/unit/test-service-ends \
+	tests/unit/test-service-hostile \
+	tests/unit/test-slots \
+	tests/unit/test-spans \
+	tests/unit/test-spantable \
+	tests/unit/test-store \
+	tests/unit/test-wire
+check_PROGRAMS += $(unit_programs)
+TESTS += $(unit_programs)
+
+tests_unit_test_buffer_SOURCES = tests/unit/test-buffer.c
+tests_unit_test_buffer_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_buffer_LDADD = $(unit_ldadd)
+
+tests_unit_test_buffer_kept_SOURCES = tests/unit/test-buffer-kept.c
+tests_unit_test_buffer_kept_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_buffer_kept_LDADD = $(unit_ldadd)
+
+tests_unit_test_channel_SOURCES = tests/unit/test-channel.c
+tests_unit_test_channel_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_channel_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ioctl
+tests_unit_test_channel_LDADD = $(unit_ldadd)
+
+tests_unit_test_channel_inflight_SOURCES = tests/unit/test-channel-inflight.c
+tests_unit_test_channel_inflight_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_channel_inflight_LDADD = $(unit_ldadd)
+
+tests_unit_test_extents_SOURCES = tests/unit/test-extents.c
+tests_unit_test_extents_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_extents_LDADD = $(unit_ldadd)
+
+tests_unit_test_fake_SOURCES = tests/unit/test-fake.c
+tests_unit_test_fake_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_fake_LDADD = $(unit_ldadd)
+
+tests_unit_test_fault_SOURCES = tests/unit/test-fault.c
+tests_unit_test_fault_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_fault_LDADD = $(unit_ldadd)
+
+tests_unit_test_job_SOURCES = tests/unit/test-job.c
+tests_unit_test_job_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_job_LDADD = $(unit_ldadd)
+
+tests_unit_test_kernel_abi_SOURCES = tests/unit/test-kernel-abi.c
+tests_unit_test_kernel_abi_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_kernel_abi_LDADD = $(CMOCKA_LIBS)
+
+tests_unit_test_memfd_SOURCES = tests/unit/test-memfd.c
+tests_unit_test_memfd_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_memfd_LDADD = $(unit_ldadd)
+
+tests_unit_test_memory_SOURCES = tests/unit/test-memory.c
+tests_unit_test_memory_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_memory_LDADD = $(unit_ldadd)
+
+tests_unit_test_message_SOURCES = tests/unit/test-message.c
+tests_unit_test_message_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_message_LDADD = $(unit_ldadd)
+
+tests_unit_test_parse_SOURCES = tests/unit/test-parse.c
+tests_unit_test_parse_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_parse_LDADD = $(unit_ldadd)
+
+tests_unit_test_resolve_SOURCES = tests/unit/test-resolve.c
+tests_unit_test_resolve_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_resolve_LDADD = $(unit_ldadd)
+
+tests_unit_test_resolve_random_SOURCES = tests/unit/test-resolve-random.c
+tests_unit_test_resolve_random_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_resolve_random_LDADD = $(unit_ldadd)
+
+tests_unit_test_service_SOURCES = tests/unit/test-service.c
+tests_unit_test_service_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_service_LDADD = $(unit_ldadd)
+
+tests_unit_test_service_ends_SOURCES = tests/unit/test-service-ends.c
+tests_unit_test_service_ends_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_service_ends_LDADD = $(unit_ldadd)
+
+tests_unit_test_service_hostile_SOURCES = tests/unit/test-service-hostile.c
+tests_unit_test_service_hostile_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_service_hostile_LDADD = $(unit_ldadd)
+
+tests_unit_test_slots_SOURCES = tests/unit/test-slots.c
+tests_unit_test_slots_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_slots_LDADD = $(unit_ldadd)
+
+tests_unit_test_spans_SOURCES = tests/unit/test-spans.c
+tests_unit_test_spans_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_spans_LDADD = $(unit_ldadd)
+
+tests_unit_test_spantable_SOURCES = tests/unit/test-spantable.c
+tests_unit_test_spantable_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_spantable_LDADD = $(unit_ldadd)
+
+tests_unit_test_store_SOURCES = tests/unit/test-store.c
+tests_unit_test_store_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_store_LDADD = $(unit_ldadd)
+
+tests_unit_test_wire_SOURCES = tests/unit/test-wire.c
+tests_unit_test_wire_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_wire_LDADD = $(unit_ldadd)
+
+tests_unit_test_arrange_SOURCES = tests/unit/test-arrange.c
+tests_unit_test_arrange_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_arrange_LDADD = $(unit_ldadd)
+
+tests_unit_test_segments_SOURCES = tests/unit/test-segments.c
+tests_unit_test_segments_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_segments_LDADD = $(unit_ldadd)

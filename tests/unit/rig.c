@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A keeper without its process; see rig.h. */
+#include "tests/unit/rig.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/cleanup.h"
+#include "tests/unit/support.h"
+
+#define PATIENCE_MS  10000U
+#define MEMORY_LIMIT (UINT64_C(1) << 30)
+
+static void need(bool ok, const char *what)
+{
+    if (ok)
+        return;
+    fprintf(stderr, "rig: %s: %s\n", what, strerror(errno));
+    exit(99);
+}
+
+static int on_message(void *data, const void *bytes, size_t size, struct wire_fds *fds)
+{
+    struct rig *rig = data;
+
+    return service_request(&rig->service, bytes, size, fds);
+}
+
+static void on_closed(void *data, int error)
+{
+    struct rig *rig = data;
+
+    rig->ended = true;
+    rig->end_error = error;
+    rig->service.link = channel_free(rig->service.link);
+}
+
+static const struct channel_ops link_ops = { .message = on_message, .closed = on_closed };
+
+static void on_idle(void *data)
+{
+    struct rig *rig = data;
+
+    rig->idle++;
+}
+
+struct backend *rig_fake(const char *script)
+{
+    struct backend_config config = { .name = "fake", .fake = script };
+    struct backend *backend = NULL;
+
+    need(backend_open(&config, &backend, NULL) == 0, "fake backend");
+    return backend;
+}
+
+void rig_start_broker(struct rig *rig)
+{
+    int pair[2];
+
+    need(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0, "link");
+    need(channel_new(rig->base, pair[0], sizeof(struct link_request), false, &link_ops, rig,
+                     &rig->service.link) == 0,
+         "channel");
+    rig->broker = pair[1];
+    rig->ended = false;
+    rig->end_error = 0;
+    rig->service.broker_starts++;
+}
+
+void rig_end_broker(struct rig *rig)
+{
+    fd_close(&rig->broker);
+    rig->service.link = channel_free(rig->service.link);
+    service_broker_gone(&rig->service);
+}
+
+void rig_open(struct rig *rig, struct backend *backend, uint32_t max_clients, uint32_t max_buffers)
+{
+    *rig = (struct rig){ .backend = backend, .broker = -1 };
+    rig->base = event_base_new();
+    need(rig->base != NULL, "event loop");
+    need(memory_init(&rig->memory, MEMORY_LIMIT, 0, NULL) == 0, "memory");
+    need(service_init(&rig->service, rig->base, backend, &rig->memory, max_clients, max_buffers,
+                      NULL) == 0,
+         "service");
+    rig->service.idle = on_idle;
+    rig->service.idle_data = rig;
+    rig_start_broker(rig);
+}
+
+void rig_pump(struct rig *rig)
+{
+    /* Twice: what the first round did may have made more ready. */
+    for (int i = 0; i < 2; i++)
+        need(event_base_loop(rig->base, EVLOOP_NONBLOCK) >= 0, "event loop");
+}
+
+bool rig_await_worker(struct rig *rig)
+{
+    struct pollfd wait = { .fd = workers_fd(rig->service.workers), .events = POLLIN };
+
+    return poll(&wait, 1, PATIENCE_MS) == 1;
+}
+
+bool rig_settle(struct rig *rig)
+{
+    rig_pump(rig);
+    while (rig->service.jobs > 0) {
+        if (!rig_await_worker(rig))
+            return false;
+        rig_pump(rig);
+    }
+    return true;
+}
+
+int rig_send(struct rig *rig, const void *bytes, size_t size, int fd)
+{
+    struct wire_fds fds = { .fd = { fd }, .count = fd >= 0 };
+
+    return wire_send(rig->broker, bytes, size, &fds);
+}
+
+bool rig_receive(struct rig *rig, struct link_reply *ret, struct wire_fds *ret_fds)
+{
+    uint64_t until = support_now_ms() + PATIENCE_MS;
+
+    while (!rig->ended && support_now_ms() < until) {
+        struct pollfd wait[] = {
+            { .fd = rig->broker, .events = POLLIN },
+            { .fd = workers_fd(rig->service.workers), .events = POLLIN },
+        };
+        ssize_t n;
+
+        rig_pump(rig);
+        n = wire_recv(rig->broker, ret, sizeof(*ret), ret_fds);
+        if (n != -EAGAIN)
+            return n == (ssize_t)sizeof(*ret);
+        poll(wait, ARRAY_LEN(wait), 100);
+    }
+    return false;
+}
+
+size_t rig_drain(struct rig *rig)
+{
+    struct link_reply reply;
+    size_t count = 0;
+
+    rig_pump(rig);
+    for (;;) {
+        CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
+
+        if (wire_recv(rig->broker, &reply, sizeof(reply), &fds) <= 0)
+            return count;
+        count++;
+    }
+}
+
+bool rig_empty(const struct rig *rig)
+{
+    const struct store *store = &rig->service.store;
+
+    return store->client_count == 0 && store->buffers.count == 0 && store->bytes == 0 &&
+           store->huge_bytes == 0 && rig->service.jobs == 0 && rig->service.pinned == 0 &&
+           rig->memory.charged == 0;
+}
+
+bool rig_close(struct rig *rig)
+{
+    bool empty;
+
+    rig_end_broker(rig);
+    empty = rig_settle(rig) && rig_empty(rig) && rig->service.unreleasable == 0;
+    service_deinit(&rig->service);
+    rig->backend = backend_close(rig->backend);
+    event_base_free(rig->base);
+    return empty;
+}

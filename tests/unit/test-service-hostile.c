@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * daemon/keeper/service.h against a broker that was taken over: every message that no honest broker
+ * sends is -EBADMSG and changes nothing; of another client's memory it gets nothing by number; and
+ * after any number of messages everything can still be released.
+ */
+#include "tests/unit/cmocka-all.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/memfd.h"
+#include "tests/unit/rig.h"
+#include "tests/unit/support.h"
+
+#define CLIENTS 16
+#define BUFFERS 6
+#define K4      PAGE_4K
+
+static struct rig rig;
+static size_t fds_before;
+
+static int setup(void **state)
+{
+    (void)state;
+    fds_before = support_fds();
+    rig_open(&rig, rig_fake("layout=run:4K"), CLIENTS, BUFFERS);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    return rig_close(&rig) && support_fds() == fds_before ? 0 : -1;
+}
+
+/* With so many descriptors, which stay closed afterwards whatever the service did with them. */
+static int deliver(const void *bytes, size_t size, size_t fd_count)
+{
+    CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
+
+    for (size_t i = 0; i < fd_count; i++)
+        assert_int_equal(wire_fds_put(&fds, open("/dev/null", O_RDWR | O_CLOEXEC)), 0);
+    return service_request(&rig.service, bytes, size, &fds);
+}
+
+static int request(uint32_t op, uint64_t client, uint64_t first, uint64_t second, size_t fd_count)
+{
+    struct link_request message = { .op = op,
+                                    .client = client,
+                                    .u.alloc = { .size = first, .page_size = second } };
+
+    return deliver(&message, sizeof(message), fd_count);
+}
+
+static int new_client(uint64_t id)
+{
+    return request(LINK_CLIENT_NEW, id, 0, 0, 0);
+}
+
+static void receive(struct link_reply *reply, int error, enum dmabufd_code code)
+{
+    CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
+
+    assert_true(rig_receive(&rig, reply, &fds));
+    assert_int_equal(reply->error, error);
+    if (error)
+        assert_int_equal(reply->u.fault.code, code);
+}
+
+static void wrong_sizes(void **state)
+{
+    static const size_t sizes[] = {
+        0, 1, 8, sizeof(struct link_request) - 1, sizeof(struct link_request) + 1, 4096
+    };
+    unsigned char bytes[4096] = { LINK_STATUS };
+
+    (void)state;
+    assert_int_equal(new_client(1), 0);
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
+        assert_int_equal(deliver(bytes, sizes[i], 0), -EBADMSG);
+    assert_int_equal(rig_drain(&rig), 0);
+}
+
+static void unknown_operations(void **state)
+{
+    static const uint32_t ops[] = { 0,   LINK_READY, LINK_OP_END, LINK_OP_END + 1,
+                                    255, 1U << 31,   UINT32_MAX };
+
+    (void)state;
+    assert_int_equal(new_client(1), 0);
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++)
+        assert_int_equal(request(ops[i], 1, 0, 0, 0), -EBADMSG);
+    assert_int_equal(rig_drain(&rig), 0);
+}
+
+static void wrong_numbers_of_descriptors(void **state)
+{
+    static const uint32_t none[] = { LINK_CLIENT_NEW, LINK_CLIENT_GONE, LINK_ALLOC,
+                                     LINK_FREE,       LINK_LIST,        LINK_STATUS };
+    size_t before;
+
+    (void)state;
+    assert_int_equal(new_client(1), 0);
+    before = support_fds();
+    for (size_t i = 0; i < ARRAY_LEN(none); i++) {
+        for (size_t count = 1; count <= PROTO_FDS_MAX; count++)
+            assert_int_equal(request(none[i], none[i] == LINK_CLIENT_NEW ? 2 : 1, K4, 0, count),
+                             -EBADMSG);
+    }
+    assert_int_equal(request(LINK_LOOKUP, 1, 0, 0, 0), -EBADMSG);
+    for (size_t count = 2; count <= PROTO_FDS_MAX; count++)
+        assert_int_equal(request(LINK_LOOKUP, 1, 0, 0, count), -EBADMSG);
+    assert_int_equal(support_fds(), before);
+    /* The client is still there, and no other. */
+    assert_int_equal(rig.service.store.client_count, 1);
+    assert_int_equal(rig.service.jobs, 0);
+    assert_int_equal(rig_drain(&rig), 0);
+}
+
+static void clients_that_are_none(void **state)
+{
+    static const uint64_t ids[] = {
+        0, 2, CLIENTS, CLIENTS + 1, UINT32_MAX, UINT64_C(1) << 32, UINT64_C(1) << 32 | 1, UINT64_MAX
+    };
+
+    (void)state;
+    assert_int_equal(new_client(1), 0);
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+        for (uint32_t op = 0; op <= LINK_OP_END; op++) {
+            if (op != LINK_CLIENT_NEW)
+                assert_int_equal(request(op, ids[i], K4, 0, op == LINK_LOOKUP), -EBADMSG);
+        }
+    }
+    assert_int_equal(rig.service.jobs, 0);
+    assert_int_equal(rig_drain(&rig), 0);
+}
+
+static void new_clients_that_cannot_be(void **state)
+{
+    (void)state;
+    assert_int_equal(new_client(0), -EBADMSG);
+    assert_int_equal(new_client(CLIENTS + 1), -EBADMSG);
+    assert_int_equal(new_client(UINT32_MAX), -EBADMSG);
+    assert_int_equal(new_client(UINT64_MAX), -EBADMSG);
+    assert_int_equal(new_client(UINT64_C(9) << 32), -EBADMSG);
+    assert_int_equal(new_client(CLIENTS), 0);
+    assert_int_equal(new_client(CLIENTS), -EBADMSG);
+    assert_int_equal(new_client(UINT64_C(1) << 32 | CLIENTS), -EBADMSG);
+    assert_int_equal(rig.service.store.client_count, 1);
+    assert_int_equal(request(LINK_CLIENT_GONE, CLIENTS, 0, 0, 0), 0);
+    assert_int_equal(request(LINK_CLIENT_GONE, CLIENTS, 0, 0, 0), -EBADMSG);
+}
+
+/* By number nobody gets at what another holds; there is no list of it either. */
+static void buffers_of_others(void **state)
+{
+    struct link_reply reply;
+    uint64_t id;
+
+    (void)state;
+    assert_int_equal(new_client(1), 0);
+    assert_int_equal(new_client(2), 0);
+    assert_int_equal(request(LINK_ALLOC, 1, K4, 0, 0), 0);
+    receive(&reply, 0, 0);
+    id = reply.u.buffer.id;
+    assert_int_equal(request(LINK_FREE, 2, id, 0, 0), 0);
+    receive(&reply, ENOENT, DMABUFD_CODE_NOT_HELD);
+    assert_int_equal(request(LINK_FREE, 1, id + 1, 0, 0), 0);
+    receive(&reply, ENOENT, DMABUFD_CODE_NOT_HELD);
+    assert_int_equal(request(LINK_FREE, 1, 0, 0, 0), 0);
+    receive(&reply, ENOENT, DMABUFD_CODE_NOT_HELD);
+    assert_int_equal(request(LINK_FREE, 1, UINT64_MAX, 0, 0), 0);
+    receive(&reply, ENOENT, DMABUFD_CODE_NOT_HELD);
+    assert_int_equal(request(LINK_LIST, 2, 0, 0, 0), 0);
+    receive(&reply, 0, 0);
+    assert_int_equal(reply.u.list.count, 0);
+    assert_int_equal(request(LINK_LIST, 2, id, 0, 0), 0);
+    receive(&reply, 0, 0);
+    assert_int_equal(reply.u.list.count, 0);
+    assert_int_equal(reply.u.list.next, 0);
+    assert_int_equal(rig.service.store.buffers.count, 1);
+}
+
+static void sizes_that_cannot_be(void **state)
+{
+    static const uint64_t sizes[] = { UINT64_MAX, UINT64_MAX - K4 + 2, UINT64_C(1) << 63,
+                                      (UINT64_C(1) << 63) - 1 };
+    static const uint64_t pages[] = { 1, 4095, 8192, K4 << 1, UINT64_MAX };
+    struct link_reply reply;
+
+    (void)state;
+    assert_int_equal(new_client(1), 0);
+    assert_int_equal(request(LINK_ALLOC, 1, 0, 0, 0), 0);
+    receive(&reply, EINVAL, DMABUFD_CODE_INVALID);
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        assert_int_equal(request(LINK_ALLOC, 1, sizes[i], 0, 0), 0);
+        receive(&reply, E2BIG, DMABUFD_CODE_TOO_LARGE);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
+        assert_int_equal(request(LINK_ALLOC, 1, K4, pages[i], 0), 0);
+        receive(&reply, EINVAL, DMABUFD_CODE_INVALID);
+    }
+    assert_int_equal(rig.memory.charged, 0);
+    assert_int_equal(store_client(&rig.service.store, 1)->held, 0);
+}
+
+/* The limit of a client holds for what is under way as well. */
+static void limits_hold_in_a_burst(void **state)
+{
+    int refused = 0, granted = 0;
+
+    (void)state;
+    assert_int_equal(new_client(1), 0);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(request(LINK_ALLOC, 1, K4, 0, 0), 0);
+    assert_int_equal(store_client(&rig.service.store, 1)->held, BUFFERS);
+    for (int i = 0; i < 100; i++) {
+        CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
+        struct link_reply reply;
+
+        assert_true(rig_receive(&rig, &reply, &fds));
+        refused += reply.error == EMFILE;
+        granted += reply.error == 0;
+    }
+    assert_int_equal(granted, BUFFERS);
+    assert_int_equal(refused, 100 - BUFFERS);
+}
+
+/* Over the link itself: it ends, with that reason. */
+static void link_ends(void **state)
+{
+    struct link_request message = { .op = LINK_STATUS, .client = 5 };
+
+    (void)state;
+    assert_int_equal(new_client(1), 0);
+    assert_int_equal(request(LINK_ALLOC, 1, K4, 0, 0), 0);
+    assert_int_equal(rig_send(&rig, &message, sizeof(message), -1), 0);
+    rig_pump(&rig);
+    assert_true(rig.ended);
+    assert_int_equal(rig.end_error, -EBADMSG);
+    rig_end_broker(&rig);
+    assert_true(rig_settle(&rig));
+    assert_true(rig_empty(&rig));
+    rig_start_broker(&rig);
+    /* Longer than any message, and with more descriptors than any. */
+    assert_int_equal(rig_send(&rig, (char[100]){ 0 }, 100, rig.broker), 0);
+    rig_pump(&rig);
+    assert_true(rig.ended);
+    assert_int_equal(rig.end_error, -EMSGSIZE);
+}
+
+#define MESSAGES 100000
+
+/* Mostly such that they reach something: few clients, few buffers, sizes around a page. */
+static void make_message(struct link_request *message, uint64_t *random)
+{
+    support_fill(random, message, sizeof(*message));
+    if (support_below(random, 16) == 0)
+        return;
+    message->op = (uint32_t)support_below(random, LINK_OP_END + 1);
+    message->client = 1 + support_below(random, CLIENTS + 1);
+    switch (message->op) {
+    case LINK_ALLOC:
+        message->u.alloc.size = support_below(random, 10 * K4);
+        if (support_below(random, 4))
+            message->u.alloc.constraints = (struct dmabufd_constraints){ 0 };
+        message->u.alloc.page_size = support_below(random, 4) ? 0 : K4 << support_below(random, 3);
+        break;
+    case LINK_FREE:
+    case LINK_LIST:
+        /* The ids that the table gives at the moment: place and, low, how often used. */
+        message->u.buffer = support_below(random, 200) << 32 | support_below(random, 80);
+        break;
+    default:
+        break;
+    }
+}
+
+/* A look-up brings the descriptor of some buffer there is, or of none. */
+static int some_descriptor(uint64_t *random)
+{
+    uint32_t cursor = (uint32_t)support_below(random, 64);
+    const struct buffer *buffer = slots_next(&rig.service.store.buffers, &cursor);
+
+    return buffer ? fcntl(buffer->fd, F_DUPFD_CLOEXEC, 0) : open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void any_messages(void **state)
+{
+    uint64_t random = support_seed();
+    size_t bad = 0, answered = 0, most = 0;
+
+    (void)state;
+    for (int i = 0; i < MESSAGES; i++) {
+        CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
+        struct link_request message;
+        size_t size = sizeof(message), count;
+        int r;
+
+        make_message(&message, &random);
+        if (support_below(&random, 64) == 0)
+            size = support_below(&random, sizeof(message));
+        count = message.op == LINK_LOOKUP;
+        if (support_below(&random, 64) == 0)
+            count = support_below(&random, 3);
+        for (size_t j = 0; j < count; j++)
+            wire_fds_put(&fds, some_descriptor(&random));
+        r = service_request(&rig.service, &message, size, &fds);
+        assert_true(r == 0 || r == -EBADMSG);
+        bad += r < 0;
+        if (rig.service.store.buffers.count > most)
+            most = rig.service.store.buffers.count;
+        if (i % 32 == 0)
+            answered += rig_drain(&rig);
+        if (i % 20000 == 19999) {
+            rig_end_broker(&rig);
+            assert_true(rig_settle(&rig));
+            assert_true(rig_empty(&rig));
+            rig_start_broker(&rig);
+        }
+    }
+    answered += rig_drain(&rig);
+    /* All of this was not about nothing. */
+    assert_true(bad > MESSAGES / 10 && bad < MESSAGES / 10 * 9);
+    assert_true(answered > MESSAGES / 10);
+    assert_true(most > CLIENTS);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(wrong_sizes),
+        TEST(unknown_operations),
+        TEST(wrong_numbers_of_descriptors),
+        TEST(clients_that_are_none),
+        TEST(new_clients_that_cannot_be),
+        TEST(buffers_of_others),
+        TEST(sizes_that_cannot_be),
+        TEST(limits_hold_in_a_burst),
+        TEST(link_ends),
+        TEST(any_messages),
+    };
+
+    return cmocka_run_group_tests_name("service hostile", tests, NULL, NULL);
+}
