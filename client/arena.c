@@ -233,13 +233,14 @@ int arena_place(struct arena *arena, uint64_t size, uint64_t page_size,
     return 0;
 }
 
-int arena_map(struct arena *arena, const struct arena_range *range, int fd, struct fault *fault)
+int arena_map(struct arena *arena, const struct arena_range *range, int fd, uint64_t start,
+              struct fault *fault)
 {
     void *place = arena_pointer(arena, range);
     int error;
 
-    if (mmap(place, range->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) !=
-        MAP_FAILED)
+    if (mmap(place, range->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+             (off_t)start) != MAP_FAILED)
         return 0;
     error = errno;
     /* Kernels before 6.13 may have taken the reservation away before they failed. If it is there

@@ -104,10 +104,11 @@ int arena_place(struct arena *arena, uint64_t size, uint64_t page_size,
 void arena_unplace(struct arena *arena, const struct arena_range *range);
 
 /**
- * arena_map() - put the memory of @fd at its place, readable and writable
+ * arena_map() - put the memory of @fd from @start on at its place, readable and writable
  * Return: 0 or a negative errno of mmap(2); then the place is as it was.
  */
-int arena_map(struct arena *arena, const struct arena_range *range, int fd, struct fault *fault);
+int arena_map(struct arena *arena, const struct arena_range *range, int fd, uint64_t start,
+              struct fault *fault);
 
 /** arena_publish() - write the entries: from now on the range translates. */
 void arena_publish(struct arena *arena, const struct arena_range *range,

@@ -53,6 +53,8 @@ static int check_memory(dmabufd *d, const dmabufd_buffer *buffer, bool is_new, s
     if (fstat(buffer->fd, &st) < 0)
         return fault_set(fault, DMABUFD_CODE_OK, errno, "cannot look at the buffer: %s",
                          strerror(errno));
+    if (buffer->registered)
+        return 0;
     if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != buffer->size)
         return call_violation(d, "a buffer whose memory has another size", fault);
     seals = fcntl(buffer->fd, F_GET_SEALS);
@@ -103,7 +105,7 @@ static int place(dmabufd *d, dmabufd_buffer *buffer, struct fault *fault)
         return call_violation(d, "a buffer at an address that no page can have", fault);
     if (r < 0)
         return r;
-    r = arena_map(&d->arena, &range, buffer->fd, fault);
+    r = arena_map(&d->arena, &range, buffer->fd, buffer->start, fault);
     if (r < 0) {
         arena_unplace(&d->arena, &range);
         return r;
@@ -116,11 +118,12 @@ static int place(dmabufd *d, dmabufd_buffer *buffer, struct fault *fault)
 }
 
 /*
- * Makes a buffer of a grant. @fd: the caller's descriptor of a looked-up buffer, which becomes the
- * buffer's on success; -1: it comes with the grant.
+ * Makes a buffer of a grant. @fd: the caller's descriptor of a looked-up buffer or of registered
+ * memory, which becomes the buffer's on success; -1: it comes with the grant. @start: of registered
+ * memory in its file, else NULL.
  */
 static int adopt(dmabufd *d, const struct reply_buffer *granted, struct wire_fds *fds, int *fd,
-                 dmabufd_buffer **ret, struct fault *fault)
+                 const uint64_t *start, dmabufd_buffer **ret, struct fault *fault)
 {
     dmabufd_buffer *buffer = calloc(1, sizeof(*buffer));
     size_t fds_before = *fd < 0;
@@ -134,6 +137,8 @@ static int adopt(dmabufd *d, const struct reply_buffer *granted, struct wire_fds
                                 .id = granted->id,
                                 .mode = granted->mode,
                                 .pin = granted->pin,
+                                .registered = start != NULL,
+                                .start = start ? *start : 0,
                                 .fd = -1 };
     r = read_spans(d, granted, fds, fds_before, buffer, fault);
     if (r == 0) {
@@ -153,8 +158,8 @@ static int adopt(dmabufd *d, const struct reply_buffer *granted, struct wire_fds
     return 0;
 }
 
-static int adopt_or_give_up(dmabufd *d, struct reply *reply, int *fd, dmabufd_buffer **ret,
-                            struct fault *fault)
+static int adopt_or_give_up(dmabufd *d, struct reply *reply, int *fd, const uint64_t *start,
+                            dmabufd_buffer **ret, struct fault *fault)
 {
     int r;
 
@@ -162,7 +167,7 @@ static int adopt_or_give_up(dmabufd *d, struct reply *reply, int *fd, dmabufd_bu
         r = fault_set(fault, DMABUFD_CODE_OK, EMFILE,
                       "this process has no descriptor free for the buffer: raise RLIMIT_NOFILE");
     else
-        r = adopt(d, &reply->buffer, &reply->fds, fd, ret, fault);
+        r = adopt(d, &reply->buffer, &reply->fds, fd, start, ret, fault);
     wire_fds_close(&reply->fds);
     if (r < 0 && r != -EPROTO)
         give_up(d, reply->buffer.id, NULL);
@@ -238,7 +243,7 @@ int dmabufd_alloc_constrained(dmabufd *d, uint64_t size, uint64_t page_size,
         wire_fds_close(&reply.fds);
         return call_violation(d, "a buffer that was not asked for", fault);
     }
-    r = adopt_or_give_up(d, &reply, &none, &buffer, fault);
+    r = adopt_or_give_up(d, &reply, &none, NULL, &buffer, fault);
     if (r == 0)
         r = check_promise(d, buffer, constraints, fault);
     if (r == 0)
@@ -307,7 +312,51 @@ int dmabufd_lookup(dmabufd *d, int fd, dmabufd_buffer **ret)
     r = call_run(d, &request, &sent, DMABUFD__PROTO__REPLY__BODY_BUFFER, &reply, fault);
     if (r < 0)
         return r;
-    return adopt_or_give_up(d, &reply, &copy, ret, fault);
+    return adopt_or_give_up(d, &reply, &copy, NULL, ret, fault);
+}
+
+int dmabufd_register(dmabufd *d, int fd, uint64_t offset, uint64_t size,
+                     const struct dmabufd_constraints *constraints, dmabufd_buffer **ret)
+{
+    NO_CANCELLATION;
+    static const struct dmabufd_constraints none;
+    Dmabufd__Proto__RegisterRequest body = DMABUFD__PROTO__REGISTER_REQUEST__INIT;
+    Dmabufd__Proto__Constraints message;
+    proto_request request = DMABUFD__PROTO__REQUEST__INIT;
+    struct fault *fault = last_error();
+    struct wire_fds sent = WIRE_FDS_NONE;
+    CLEANUP_FD int copy = -1;
+    dmabufd_buffer *buffer;
+    struct reply reply;
+    int r;
+
+    constraints = constraints ? constraints : &none;
+    r = constraints_check(constraints, fault);
+    if (r == 0)
+        r = copy_descriptor(fd, &copy, fault);
+    if (r < 0)
+        return r;
+    put_constraints(constraints, &message);
+    body.offset = offset;
+    body.size = size;
+    body.constraints = &message;
+    sent.fd[0] = copy;
+    sent.count = 1;
+    request.body_case = DMABUFD__PROTO__REQUEST__BODY_REGISTER_MEMORY;
+    request.register_memory = &body;
+    r = call_run(d, &request, &sent, DMABUFD__PROTO__REPLY__BODY_BUFFER, &reply, fault);
+    if (r < 0)
+        return r;
+    if (reply.buffer.size != size) {
+        wire_fds_close(&reply.fds);
+        return call_violation(d, "a buffer that was not asked for", fault);
+    }
+    r = adopt_or_give_up(d, &reply, &copy, &offset, &buffer, fault);
+    if (r == 0)
+        r = check_promise(d, buffer, constraints, fault);
+    if (r == 0)
+        *ret = buffer;
+    return r;
 }
 
 int dmabufd_free(dmabufd_buffer *buffer)

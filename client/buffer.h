@@ -17,6 +17,8 @@ struct dmabufd_buffer {
     enum dmabufd_address_mode mode;
     enum dmabufd_pin pin;
     int fd;
+    uint64_t start;  /* of registered memory in its file, bytes */
+    bool registered; /* the program made the memory */
     struct arena_range range;
     LIST_ENTRY(dmabufd_buffer) entry; /* dmabufd::buffers */
 };

@@ -157,6 +157,27 @@ int dmabufd_alloc_constrained(dmabufd *d, uint64_t size, uint64_t page_size,
 int dmabufd_lookup(dmabufd *d, int fd, dmabufd_buffer **ret);
 
 /**
+ * dmabufd_register() - pin memory that this program made, and learn its addresses
+ * @d: connection
+ * @fd: a memfd, of small or of huge pages, opened for reading and writing, with F_SEAL_SHRINK and
+ *      without F_SEAL_WRITE or F_SEAL_FUTURE_WRITE; every page of the range was written to. Stays
+ *      the caller's, who may close it afterwards
+ * @offset, @size: the range, bytes, multiples of the memfd's page size
+ * @constraints: the memory must meet them as it lies; NULL: none
+ * @ret: receives a buffer of these pages; dmabufd_free() of it unpins them
+ *
+ * The buffer is a mapping of its own: dmabufd_translate() takes pointers into
+ * dmabufd_buffer_data(), not into other mappings of the memfd. dmabufd_lookup() does not know it;
+ * another process registers the memfd itself.
+ *
+ * Return: as dmabufd_alloc_constrained(), and: -EBADF: @fd is not open; -EACCES: not open for
+ * reading and writing; -EOPNOTSUPP: not a memfd; -EPERM: a seal is missing or in the way; -EINVAL:
+ * the range; -ENXIO: pages are missing or were never written.
+ */
+int dmabufd_register(dmabufd *d, int fd, uint64_t offset, uint64_t size,
+                     const struct dmabufd_constraints *constraints, dmabufd_buffer **ret);
+
+/**
  * dmabufd_free() - give up a buffer
  * @buffer: NULL is allowed; gone when this returns, whatever it returns
  *

@@ -7,7 +7,7 @@
  * checks every field as if the broker were compromised (keeper/service.c); the broker trusts the
  * keeper. Both come from one binary: the layout has no version.
  *
- * The broker sends struct link_request; LINK_ALLOC, LINK_FREE, LINK_LOOKUP, LINK_LIST and
+ * The broker sends struct link_request; LINK_ALLOC, LINK_FREE, LINK_LOOKUP, LINK_REGISTER, LINK_LIST and
  * LINK_STATUS are each answered by one struct link_reply with the same tag, in any order.
  */
 #ifndef DAEMON_LINK_H
@@ -37,6 +37,7 @@ enum link_op {
     LINK_LOOKUP = 6,      /* one fd; reply: u.buffer, fds [(table)] */
     LINK_LIST = 7,        /* u.after; reply: u.list */
     LINK_STATUS = 8,      /* reply: u.status */
+    LINK_REGISTER = 9,    /* u.registration, one fd; reply: u.buffer, fds [(table)] */
     LINK_OP_END
 };
 
@@ -53,6 +54,12 @@ struct link_alloc {
     struct dmabufd_constraints constraints;
 };
 
+struct link_registration {
+    uint64_t offset; /* bytes */
+    uint64_t size;   /* bytes */
+    struct dmabufd_constraints constraints;
+};
+
 struct link_request {
     uint32_t op;
     uint32_t reserved;
@@ -61,6 +68,7 @@ struct link_request {
     union {
         struct link_peer peer;
         struct link_alloc alloc;
+        struct link_registration registration;
         uint64_t buffer;
         uint64_t after;
     } u;

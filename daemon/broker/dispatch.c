@@ -21,6 +21,7 @@ static const struct kind kinds[] = {
     { DMABUFD__PROTO__REQUEST__BODY_ALLOCATE, 0, false, true, request_allocate },
     { DMABUFD__PROTO__REQUEST__BODY_FREE, 0, false, true, request_free },
     { DMABUFD__PROTO__REQUEST__BODY_LOOKUP, 1, false, true, request_lookup },
+    { DMABUFD__PROTO__REQUEST__BODY_REGISTER_MEMORY, 1, false, true, request_register },
     { DMABUFD__PROTO__REQUEST__BODY_LIST, 0, false, true, request_list },
     { DMABUFD__PROTO__REQUEST__BODY_STATUS, 0, false, true, request_status },
 };

@@ -118,6 +118,7 @@ void reply_from_keeper(struct session *session, uint64_t request_id,
     switch (answer->op) {
     case LINK_ALLOC:
     case LINK_LOOKUP:
+    case LINK_REGISTER:
         reply_buffer(session, &reply, &answer->u.buffer, fds);
         break;
     case LINK_FREE:

@@ -99,6 +99,19 @@ REQUEST_HANDLER(request_lookup)
     return upstream_ask(session, request->id, &question, fds, fault);
 }
 
+REQUEST_HANDLER(request_register)
+{
+    const Dmabufd__Proto__RegisterRequest *body = request->register_memory;
+    struct link_request question = {
+        .op = LINK_REGISTER,
+        .u.registration = { .offset = body->offset,
+                            .size = body->size,
+                            .constraints = read_constraints(body->constraints) },
+    };
+
+    return upstream_ask(session, request->id, &question, fds, fault);
+}
+
 REQUEST_HANDLER(request_list)
 {
     struct link_request question = { .op = LINK_LIST, .u.after = request->list->after };

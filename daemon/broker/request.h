@@ -17,6 +17,7 @@ REQUEST_HANDLER(request_hello);
 REQUEST_HANDLER(request_allocate);
 REQUEST_HANDLER(request_free);
 REQUEST_HANDLER(request_lookup);
+REQUEST_HANDLER(request_register);
 REQUEST_HANDLER(request_list);
 REQUEST_HANDLER(request_status);
 

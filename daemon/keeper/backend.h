@@ -27,6 +27,8 @@ struct backend;
 /** The pinned state of one memfd. */
 struct mapping {
     int fd;             /* of the buffer, which owns it */
+    uint64_t start;     /* where in the file it begins, bytes */
+    bool foreign;       /* a client made the memory: its pages are all there */
     uint64_t size;      /* bytes, a multiple of page_size */
     uint64_t page_size; /* bytes */
     uint64_t pinned;    /* bytes pinned, from offset 0 */

@@ -81,7 +81,8 @@ int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct ba
     fd_close(&buffer->table_fd);
     if (buffer->fd >= 0) {
         fd_close(&buffer->fd);
-        memory_release(memory, buffer->size, buffer->page_size);
+        if (!buffer->registered)
+            memory_release(memory, buffer->size, buffer->page_size);
     }
     return 0;
 }
@@ -100,8 +101,11 @@ int buffer_begin_again(struct buffer *buffer, struct backend *backend, struct fa
 {
     int r;
 
-    buffer->mapping =
-        (struct mapping){ .fd = buffer->fd, .size = buffer->size, .page_size = buffer->page_size };
+    buffer->mapping = (struct mapping){ .fd = buffer->fd,
+                                        .start = buffer->mapping.start,
+                                        .foreign = buffer->registered,
+                                        .size = buffer->size,
+                                        .page_size = buffer->page_size };
     r = backend->ops->begin(backend, &buffer->mapping, fault);
     buffer->mapping.begun = r == 0;
     return r;
@@ -124,14 +128,28 @@ int buffer_begin(struct buffer *buffer, uint64_t size, uint64_t page_size, struc
     return buffer_begin_again(buffer, backend, fault);
 }
 
+int buffer_begin_foreign(struct buffer *buffer, uint64_t offset, uint64_t size,
+                         struct backend *backend, struct fault *fault)
+{
+    int r = memory_check_foreign(buffer->fd, offset, size, &buffer->page_size, fault);
+
+    if (r < 0)
+        return r;
+    buffer->size = size;
+    buffer->mapping.start = offset;
+    return buffer_begin_again(buffer, backend, fault);
+}
+
 int buffer_next_piece(struct buffer *buffer, struct memory *memory, struct backend *backend,
                       struct fault *fault)
 {
     struct mapping *mapping = &buffer->mapping;
     uint64_t offset = mapping->pinned;
     uint64_t length = backend_piece(mapping, offset);
-    int r = memory_prepare(memory, buffer->fd, buffer->page_size, offset, length, fault);
+    int r = 0;
 
+    if (!buffer->registered)
+        r = memory_prepare(memory, buffer->fd, buffer->page_size, offset, length, fault);
     if (r == 0)
         r = backend->ops->pin(backend, mapping, offset, length, fault);
     if (r < 0)
@@ -154,6 +172,19 @@ void buffer_swap(struct buffer *a, struct buffer *b)
     a->ino = b->ino, b->ino = t.ino;
 }
 
+static int start(struct buffer *buffer, struct build *build, struct backend *backend,
+                 struct fault *fault)
+{
+    int r;
+
+    if (buffer->registered)
+        return buffer_begin_foreign(buffer, build->offset, build->asked, backend, fault);
+    r = memory_choose(build->asked, build->wanted, &build->constraints, build->choices, fault);
+    if (r > 0)
+        build->choice_count = r;
+    return r < 0 ? r : 0;
+}
+
 /* Make the memfd with the current choice of page size and a place for it. */
 static int begin(struct buffer *buffer, const struct build *build, struct memory *memory,
                  struct backend *backend, struct fault *fault)
@@ -174,7 +205,8 @@ static int check_constraints(const struct buffer *buffer, struct build *build,
 
     constraints_fit(&build->constraints, buffer->spans.list, buffer->spans.count, &fit);
     r = constraints_met(&build->constraints, &fit, fault);
-    if (r == 0 || buffer->page_size == PAGE_4K || backend->mode == DMABUFD_MODE_FAKE)
+    if (r == 0 || buffer->registered || buffer->page_size == PAGE_4K ||
+        backend->mode == DMABUFD_MODE_FAKE)
         return r;
     build->searching = true;
     return 1;
@@ -207,10 +239,9 @@ static int step(struct buffer *buffer, struct build *build, struct memory *memor
     int r;
 
     if (!build->started) {
-        r = memory_choose(build->asked, build->wanted, &build->constraints, build->choices, fault);
+        r = start(buffer, build, backend, fault);
         if (r < 0)
             return r;
-        build->choice_count = r;
         build->started = true;
     }
     if (build->searching) {

@@ -27,6 +27,7 @@ struct buffer {
     uint64_t size;
     uint64_t page_size;
     int fd;
+    bool registered; /* a client made the memory: not charged, not to be looked up */
     struct mapping mapping;
     struct spans spans; /* the list; emptied when it went into the table */
     uint32_t span_count;
@@ -48,6 +49,7 @@ enum build_result {
 struct build {
     uint64_t asked;  /* bytes, as the client asked */
     uint64_t wanted; /* page size, 0: choose */
+    uint64_t offset; /* of registered memory in its file */
     struct dmabufd_constraints constraints;
     uint64_t choices[3];
     int choice_count;
@@ -93,6 +95,10 @@ int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct ba
 /** buffer_begin() - make the memfd of @size bytes, a multiple of @page_size, and choose a place. */
 int buffer_begin(struct buffer *buffer, uint64_t size, uint64_t page_size, struct memory *memory,
                  struct backend *backend, struct fault *fault);
+
+/** buffer_begin_foreign() - the same for memory that a client made, buffer->fd; checks it first. */
+int buffer_begin_foreign(struct buffer *buffer, uint64_t offset, uint64_t size,
+                         struct backend *backend, struct fault *fault);
 
 /** buffer_next_piece() - prepare, pin and resolve the next piece. */
 int buffer_next_piece(struct buffer *buffer, struct memory *memory, struct backend *backend,

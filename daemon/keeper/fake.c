@@ -90,7 +90,7 @@ static int fake_pin(struct backend *backend, struct mapping *mapping, uint64_t o
 
     if (fake->delay_ms)
         nanosleep(&delay, NULL);
-    if (fallocate(mapping->fd, 0, (off_t)offset, (off_t)length) < 0)
+    if (!mapping->foreign && fallocate(mapping->fd, 0, (off_t)offset, (off_t)length) < 0)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM,
                          "the kernel could not allocate the memory: %s", strerror(errno));
     return scripted(fake, &fake->pin_fault, "pin", fault);

@@ -123,7 +123,8 @@ static int iommufd_pin(struct backend *backend, struct mapping *mapping, uint64_
 {
     struct iommufd *iommufd = (struct iommufd *)backend;
     int r = iommu_ioas_map_file(iommufd->fd, iommufd->shards[mapping->u.iommufd.shard].ioas,
-                                mapping->fd, offset, length, mapping->u.iommufd.iova + offset);
+                                mapping->fd, mapping->start + offset, length,
+                                mapping->u.iommufd.iova + offset);
 
     return r < 0 ? explain_map(-r, fault) : 0;
 }

@@ -33,6 +33,7 @@ struct job {
     struct fault fault;
     /* Whom to answer; the workers do not look at it. */
     uint64_t client;
+    uint32_t op; /* enum link_op of a build */
     uint64_t tag;
     LIST_ENTRY(job) client_link;
     bool answer;

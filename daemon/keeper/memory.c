@@ -4,10 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/memfd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -261,5 +264,74 @@ int memory_prepare(struct memory *memory, int fd, uint64_t page_size, uint64_t o
         if (errno != EINTR)
             return no_huge_pages(length, page_size, fault);
     }
+    return 0;
+}
+
+static int refuse_foreign(struct fault *fault, int error, const char *why)
+{
+    return fault_set(fault, DMABUFD_CODE_INVALID, error, "this memory cannot be registered: %s",
+                     why);
+}
+
+/* What can be told from the descriptor alone. */
+static int check_descriptor(int fd, struct stat *st, uint64_t *ret_page_size, struct fault *fault)
+{
+    int flags = fcntl(fd, F_GETFL), seals = fcntl(fd, F_GET_SEALS);
+    struct statfs fs;
+
+    if (flags < 0 || fstat(fd, st) < 0 || fstatfs(fd, &fs) < 0 || seals < 0 ||
+        (fs.f_type != TMPFS_MAGIC && fs.f_type != HUGETLBFS_MAGIC))
+        return refuse_foreign(fault, EOPNOTSUPP, "it is not a memfd");
+    if ((flags & O_ACCMODE) != O_RDWR || (flags & O_PATH))
+        return refuse_foreign(fault, EACCES, "its descriptor is not open for reading and writing");
+    if (!(seals & F_SEAL_SHRINK))
+        return refuse_foreign(fault, EPERM,
+                              "it is not sealed against shrinking: make it with MFD_ALLOW_SEALING "
+                              "and add F_SEAL_SHRINK");
+    if (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
+        return refuse_foreign(fault, EPERM, "it is sealed against writing, and a device would");
+    *ret_page_size = fs.f_type == HUGETLBFS_MAGIC ? (uint64_t)fs.f_bsize : PAGE_4K;
+    return 0;
+}
+
+/* Shared memory tells of holes, pages that were never touched included; huge pages only in total. */
+static bool has_all_pages(int fd, const struct stat *st, uint64_t page_size, uint64_t end,
+                          uint64_t offset)
+{
+    off_t position, hole;
+
+    if (page_size != PAGE_4K)
+        return (uint64_t)st->st_blocks >= (uint64_t)st->st_size / 512;
+    /* The position is the client's, too. */
+    position = lseek(fd, 0, SEEK_CUR);
+    hole = lseek(fd, (off_t)offset, SEEK_HOLE);
+    lseek(fd, position, SEEK_SET);
+    return hole >= 0 && (uint64_t)hole >= end;
+}
+
+int memory_check_foreign(int fd, uint64_t offset, uint64_t size, uint64_t *ret_page_size,
+                         struct fault *fault)
+{
+    uint64_t page_size = PAGE_4K, end;
+    struct stat st;
+    int r = check_descriptor(fd, &st, &page_size, fault);
+
+    if (r < 0)
+        return r;
+    if (size == 0 || ((offset | size) & (page_size - 1)))
+        return fault_set(fault, DMABUFD_CODE_INVALID, EINVAL,
+                         "this memory cannot be registered: offset and size must be multiples of "
+                         "its page size, %llu, and size not 0",
+                         (unsigned long long)page_size);
+    if (__builtin_add_overflow(offset, size, &end) || end > (uint64_t)st.st_size)
+        return fault_set(fault, DMABUFD_CODE_INVALID, EINVAL,
+                         "this memory cannot be registered: offset and size reach beyond its end "
+                         "at %llu",
+                         (unsigned long long)st.st_size);
+    if (!has_all_pages(fd, &st, page_size, end, offset))
+        return refuse_foreign(fault, ENXIO,
+                              "some of its pages are missing or were never written: write to all "
+                              "of them first");
+    *ret_page_size = page_size;
     return 0;
 }

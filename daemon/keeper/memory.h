@@ -73,6 +73,19 @@ uint64_t memory_huge_free(uint64_t page_size);
 int memory_create(struct memory *memory, uint64_t size, uint64_t page_size, int *ret_fd,
                   struct fault *fault);
 
+/**
+ * memory_check_foreign() - can memory that a client made be pinned
+ *
+ * The kernel checks none of this when it pins (IOMMU_IOAS_MAP_FILE looks neither at seals nor at the
+ * file's mode, and allocates missing pages at our expense). Pages that were allocated but never
+ * touched count as missing: their first user zeroes them, over what a device wrote.
+ *
+ * @ret_page_size: of the file
+ * Return: 0; -EINVAL, -EACCES, -EPERM, -ENXIO, -EOPNOTSUPP, each with its own reason in @fault.
+ */
+int memory_check_foreign(int fd, uint64_t offset, uint64_t size, uint64_t *ret_page_size,
+                         struct fault *fault);
+
 /** memory_release() - the pages of a memfd of that size are gone: uncharge. */
 void memory_release(struct memory *memory, uint64_t size, uint64_t page_size);
 

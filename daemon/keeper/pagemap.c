@@ -116,7 +116,8 @@ static int pagemap_begin(struct backend *backend, struct mapping *mapping, struc
                          "too large for the pagemap backend: one buffer can be %llu GiB",
                          (unsigned long long)(PINRING_SLOTS * BACKEND_PIECE >> 30));
     /* io_uring wants PROT_WRITE to pin for writing. */
-    window = mmap(NULL, mapping->size, PROT_READ | PROT_WRITE, MAP_SHARED, mapping->fd, 0);
+    window = mmap(NULL, mapping->size, PROT_READ | PROT_WRITE, MAP_SHARED, mapping->fd,
+                  (off_t)mapping->start);
     if (window == MAP_FAILED)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "cannot map the memory: %s",
                          strerror(errno));

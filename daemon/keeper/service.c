@@ -182,19 +182,18 @@ static int on_client_gone(struct service *service, struct client *client)
     return 0;
 }
 
-static int on_alloc(struct service *service, struct client *client,
-                    const struct link_request *request, struct fault *fault)
+/* A job that will become a buffer of the client. @fd: of memory that the client made, or -1; the
+ * job's on success. */
+static int start_build(struct service *service, struct client *client, uint32_t op, uint64_t tag,
+                       const struct build *build, int *fd, struct fault *fault)
 {
     struct buffer *buffer;
-    uint64_t rounded;
     struct job *job;
     int r;
 
     if (service->stopping)
         return fault_set(fault, DMABUFD_CODE_SHUTTING_DOWN, ESHUTDOWN, "the daemon is ending");
-    r = memory_round(service->memory, request->u.alloc.size, PAGE_4K, &rounded, fault);
-    if (r == 0)
-        r = constraints_check(&request->u.alloc.constraints, fault);
+    r = constraints_check(&build->constraints, fault);
     if (r == 0)
         r = store_reserve(&service->store, client, fault);
     if (r < 0)
@@ -206,15 +205,43 @@ static int on_alloc(struct service *service, struct client *client,
         store_unreserve(client);
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
     }
-    job->build.asked = request->u.alloc.size;
-    job->build.wanted = request->u.alloc.page_size;
-    job->build.constraints = request->u.alloc.constraints;
+    buffer->registered = *fd >= 0;
+    buffer->fd = TAKE_FD(*fd);
+    job->build = *build;
     job->client = client->id;
-    job->tag = request->tag;
+    job->op = op;
+    job->tag = tag;
     job->answer = true;
     LIST_INSERT_HEAD(&client->jobs, job, client_link);
     submit(service, job);
     return 0;
+}
+
+static int on_alloc(struct service *service, struct client *client,
+                    const struct link_request *request, struct fault *fault)
+{
+    const struct link_alloc *alloc = &request->u.alloc;
+    struct build build = { .asked = alloc->size,
+                           .wanted = alloc->page_size,
+                           .constraints = alloc->constraints };
+    uint64_t rounded;
+    int none = -1;
+    int r = memory_round(service->memory, alloc->size, PAGE_4K, &rounded, fault);
+
+    return r < 0 ? r : start_build(service, client, LINK_ALLOC, request->tag, &build, &none, fault);
+}
+
+static int on_register(struct service *service, struct client *client,
+                       const struct link_request *request, struct wire_fds *fds,
+                       struct fault *fault)
+{
+    const struct link_registration *registration = &request->u.registration;
+    struct build build = { .asked = registration->size,
+                           .offset = registration->offset,
+                           .constraints = registration->constraints };
+    CLEANUP_FD int fd = wire_fds_take(fds, 0);
+
+    return start_build(service, client, LINK_REGISTER, request->tag, &build, &fd, fault);
 }
 
 static int on_free(struct service *service, struct client *client,
@@ -312,7 +339,7 @@ int service_request(struct service *service, const void *bytes, size_t size, str
     if (size != sizeof(request))
         return -EBADMSG;
     memcpy(&request, bytes, sizeof(request));
-    if (fds->count != (request.op == LINK_LOOKUP ? 1 : 0))
+    if (fds->count != (request.op == LINK_LOOKUP || request.op == LINK_REGISTER ? 1 : 0))
         return -EBADMSG;
     if (request.op == LINK_CLIENT_NEW)
         return on_client_new(service, &request);
@@ -330,6 +357,9 @@ int service_request(struct service *service, const void *bytes, size_t size, str
         break;
     case LINK_LOOKUP:
         r = on_lookup(service, client, &request, fds, &fault);
+        break;
+    case LINK_REGISTER:
+        r = on_register(service, client, &request, fds, &fault);
         break;
     case LINK_LIST:
         on_list(service, client, &request);
@@ -354,7 +384,7 @@ static void build_failed(struct service *service, struct job *job, struct client
     if (!client)
         return;
     store_unreserve(client);
-    refuse(service, LINK_ALLOC, job->tag, &job->fault);
+    refuse(service, job->op, job->tag, &job->fault);
 }
 
 /* A finished buffer goes to its client, or back if the client left meanwhile. */
@@ -379,13 +409,13 @@ static void build_done(struct service *service, struct job *job)
     if (r < 0) {
         store_unreserve(client);
     } else {
-        r = answer_buffer(service, LINK_ALLOC, job->tag, buffer, &job->fault);
+        r = answer_buffer(service, job->op, job->tag, buffer, &job->fault);
         if (r < 0)
             store_drop(&service->store, store_held(&service->store, client, buffer->id), true);
     }
     if (r < 0) {
         tear_down(service, buffer, NULL);
-        refuse(service, LINK_ALLOC, job->tag, &job->fault);
+        refuse(service, job->op, job->tag, &job->fault);
     }
 }
 

@@ -108,7 +108,8 @@ int store_add(struct store *store, struct client *client, struct buffer *buffer,
         slots_remove(&store->buffers, buffer->id);
         return no_memory(fault);
     }
-    LIST_INSERT_HEAD(&store->inodes[bucket_of(buffer->ino)], buffer, inode_link);
+    if (!buffer->registered)
+        LIST_INSERT_HEAD(&store->inodes[bucket_of(buffer->ino)], buffer, inode_link);
     store->bytes += buffer->size;
     if (buffer->page_size > PAGE_4K)
         store->huge_bytes += buffer->size;
@@ -191,7 +192,8 @@ struct buffer *store_drop(struct store *store, struct hold *hold, bool all)
     free(hold);
     if (--buffer->holders > 0)
         return NULL;
-    LIST_REMOVE(buffer, inode_link);
+    if (!buffer->registered)
+        LIST_REMOVE(buffer, inode_link);
     slots_remove(&store->buffers, buffer->id);
     store->bytes -= buffer->size;
     if (buffer->page_size > PAGE_4K)

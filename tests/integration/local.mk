@@ -30,3 +30,9 @@ TESTS += tests/integration/test-constraints
 tests_integration_test_constraints_SOURCES = tests/integration/test-constraints.c
 tests_integration_test_constraints_CPPFLAGS = $(integration_cppflags)
 tests_integration_test_constraints_LDADD = libharness.la
+
+check_PROGRAMS += tests/integration/test-register
+TESTS += tests/integration/test-register
+tests_integration_test_register_SOURCES = tests/integration/test-register.c
+tests_integration_test_register_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_register_LDADD = libharness.la

@@ -315,12 +315,12 @@ static void unknown_fields_are_refused(void **state)
     (void)state;
     REFUSED_REQUEST(0x08, 1, 0x3a, 0, 0x78, 1);          /* field 15 behind the body */
     REFUSED_REQUEST(0x78, 1, 0x08, 1, 0x3a, 0);          /* before all */
-    REFUSED_REQUEST(0x08, 1, 0x42, 0);                   /* a body of another version */
+    REFUSED_REQUEST(0x08, 1, 0x72, 0);                   /* a body of another version */
     REFUSED_REQUEST(0x08, 1, 0x3a, 2, 0x08, 1);          /* in a body that has no fields */
     REFUSED_REQUEST(0x08, 1, 0x22, 4, 0x08, 5, 0x78, 1); /* in a body that has some */
     TAKEN_REQUEST(0x08, 1, 0x22, 2, 0x08, 5);            /* the same without */
     REFUSED_REPLY(0x08, 1, 0x3a, 0, 0x78, 1);
-    REFUSED_REPLY(0x08, 1, 0x42, 0);
+    REFUSED_REPLY(0x08, 1, 0x72, 0);
     REFUSED_REPLY(0x08, 1, 0x2a, 2, 0x08, 1);
     REFUSED_REPLY(0x08, 1, 0x22, 4, 0x08, 5, 0x78, 1);
     TAKEN_REPLY(0x08, 1, 0x22, 2, 0x08, 5);

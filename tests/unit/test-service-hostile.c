@@ -274,6 +274,10 @@ static void make_message(struct link_request *message, uint64_t *random)
         /* The ids that the table gives at the moment: place and, low, how often used. */
         message->u.buffer = support_below(random, 200) << 32 | support_below(random, 80);
         break;
+    case LINK_CLIENT_GONE:
+        /* Rarely, so that something gathers meanwhile. */
+        message->op = support_below(random, 8) ? LINK_STATUS : LINK_CLIENT_GONE;
+        break;
     default:
         break;
     }
@@ -315,6 +319,8 @@ static void any_messages(void **state)
             most = rig.service.store.buffers.count;
         if (i % 32 == 0)
             answered += rig_drain(&rig);
+        if (i % 512 == 0)
+            assert_true(rig_settle(&rig));
         if (i % 20000 == 19999) {
             rig_end_broker(&rig);
             assert_true(rig_settle(&rig));

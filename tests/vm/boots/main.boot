@@ -20,5 +20,6 @@ programs=(
     tests/integration/test-buffers
     tests/integration/test-addresses
     tests/integration/test-constraints
+    tests/integration/test-register
 )
 time_limit=400
