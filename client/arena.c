@@ -233,6 +233,13 @@ int arena_place(struct arena *arena, uint64_t size, uint64_t page_size,
     return 0;
 }
 
+static void mark_holed(struct arena *arena, const struct arena_range *range)
+{
+    pthread_mutex_lock(&arena->lock);
+    arena->space[range->zone].holed = true;
+    pthread_mutex_unlock(&arena->lock);
+}
+
 int arena_map(struct arena *arena, const struct arena_range *range, int fd, uint64_t start,
               struct fault *fault)
 {
@@ -243,9 +250,10 @@ int arena_map(struct arena *arena, const struct arena_range *range, int fd, uint
              (off_t)start) != MAP_FAILED)
         return 0;
     error = errno;
-    /* Kernels before 6.13 may have taken the reservation away before they failed. If it is there
-     * this changes nothing. */
-    reserve((uintptr_t)place, range->size, MAP_FIXED_NOREPLACE);
+    /* Kernels before 6.13 take the reservation away before they fail like that, and who knows what
+     * another thread has mapped there by now. */
+    if (error == ENOMEM)
+        mark_holed(arena, range);
     return fault_set(fault, DMABUFD_CODE_OK, error,
                      "cannot map %llu bytes: %s (ENOMEM: RLIMIT_AS, or more mappings than "
                      "/proc/sys/vm/max_map_count)",
@@ -305,9 +313,7 @@ void arena_release(struct arena *arena, const struct arena_range *range)
     /* The memory is given up in any case. Its addresses are lost to the arena, because from now on
      * somebody else's mapping may lie there. */
     munmap(place, range->size);
-    pthread_mutex_lock(&arena->lock);
-    arena->space[range->zone].holed = true;
-    pthread_mutex_unlock(&arena->lock);
+    mark_holed(arena, range);
 }
 
 /*

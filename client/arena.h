@@ -105,7 +105,8 @@ void arena_unplace(struct arena *arena, const struct arena_range *range);
 
 /**
  * arena_map() - put the memory of @fd from @start on at its place, readable and writable
- * Return: 0 or a negative errno of mmap(2); then the place is as it was.
+ * Return: 0 or a negative errno of mmap(2). After -ENOMEM the place is lost and must not be given
+ * back; after another it is as it was.
  */
 int arena_map(struct arena *arena, const struct arena_range *range, int fd, uint64_t start,
               struct fault *fault);

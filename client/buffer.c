@@ -107,7 +107,8 @@ static int place(dmabufd *d, dmabufd_buffer *buffer, struct fault *fault)
         return r;
     r = arena_map(&d->arena, &range, buffer->fd, buffer->start, fault);
     if (r < 0) {
-        arena_unplace(&d->arena, &range);
+        if (r != -ENOMEM)
+            arena_unplace(&d->arena, &range);
         return r;
     }
     buffer->range = range;
@@ -163,7 +164,7 @@ static int adopt_or_give_up(dmabufd *d, struct reply *reply, int *fd, const uint
 {
     int r;
 
-    if (reply->fds_lost)
+    if (reply->fds.lost)
         r = fault_set(fault, DMABUFD_CODE_OK, EMFILE,
                       "this process has no descriptor free for the buffer: raise RLIMIT_NOFILE");
     else

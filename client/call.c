@@ -54,7 +54,7 @@ static int no_connection(const dmabufd *d, struct fault *fault)
 }
 
 /* Called with the lock held. */
-static int deliver(dmabufd *d, const proto_reply *message, struct wire_fds *fds, bool fds_lost)
+static int deliver(dmabufd *d, const proto_reply *message, struct wire_fds *fds)
 {
     struct call *call;
     const char *why;
@@ -68,7 +68,6 @@ static int deliver(dmabufd *d, const proto_reply *message, struct wire_fds *fds,
     if (reply_parse(message, call->reply, &why) < 0)
         return end_connection(d, EPROTO, why);
     call->reply->fds = *fds;
-    call->reply->fds_lost = fds_lost;
     fds->count = 0;
     call->done = true;
     pthread_cond_signal(&call->wake);
@@ -80,18 +79,17 @@ static int read_one(dmabufd *d)
 {
     CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
     const proto_reply *message = NULL;
-    bool lost = false;
     ssize_t n;
 
     d->reading = true;
     pthread_mutex_unlock(&d->lock);
-    n = wire_recv_lossy(d->sock, d->rx, sizeof(d->rx), &fds, &lost);
+    n = wire_recv_lossy(d->sock, d->rx, sizeof(d->rx), &fds);
     if (n > 0)
         message = message_decode_reply(&d->scratch, d->rx, (size_t)n);
     pthread_mutex_lock(&d->lock);
     d->reading = false;
     if (message)
-        return deliver(d, message, &fds, lost);
+        return deliver(d, message, &fds);
     if (n > 0)
         return end_connection(d, EPROTO, "a message that does not decode");
     if (n == -EMSGSIZE || n == -EBADMSG)
@@ -213,7 +211,7 @@ int call_run(dmabufd *d, proto_request *request, const struct wire_fds *fds,
         wire_fds_close(&ret->fds);
         return r;
     }
-    if (ret->kind != DMABUFD__PROTO__REPLY__BODY_BUFFER && (ret->fds.count > 0 || ret->fds_lost)) {
+    if (ret->kind != DMABUFD__PROTO__REPLY__BODY_BUFFER && (ret->fds.count > 0 || ret->fds.lost)) {
         wire_fds_close(&ret->fds);
         return call_violation(d, "a descriptor where none belongs", fault);
     }

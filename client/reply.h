@@ -52,7 +52,6 @@ struct reply_list {
 struct reply {
     Dmabufd__Proto__Reply__BodyCase kind;
     struct wire_fds fds; /* the receiver's; WIRE_FDS_NONE before */
-    bool fds_lost;       /* there were some, but this process has no room for them */
     union {
         struct fault refusal;
         struct reply_hello hello;

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "daemon/closer.h"
+
 /* Datagrams read in one go, so that a chatty peer does not starve the others. */
 #define READ_BURST 16
 
@@ -40,8 +42,10 @@ struct channel {
     void *data;
     struct event *readable;
     struct event *writable;
+    struct event *hangup;
     struct event *retry; /* one-shot: close later, or too many descriptors in flight */
     size_t queued;
+    size_t queued_fds;
     STAILQ_HEAD(, outgoing) queue;
 };
 
@@ -51,6 +55,7 @@ static void drop_first(struct channel *channel)
 
     STAILQ_REMOVE_HEAD(&channel->queue, link);
     channel->queued--;
+    channel->queued_fds -= out->fds.count > 0;
     wire_fds_close(&out->fds);
     free(out);
 }
@@ -67,11 +72,14 @@ struct channel *channel_free(struct channel *channel)
         event_free(channel->readable);
     if (channel->writable)
         event_free(channel->writable);
+    if (channel->hangup)
+        event_free(channel->hangup);
     if (channel->retry)
         event_free(channel->retry);
     while (!STAILQ_EMPTY(&channel->queue))
         drop_first(channel);
-    fd_close(&channel->fd);
+    /* With descriptors that were sent and never read. */
+    closer_close(channel->fd);
     free(channel);
     return NULL;
 }
@@ -106,6 +114,7 @@ void channel_close_later(struct channel *channel, int error)
     channel->close_error = error;
     event_del(channel->readable);
     event_del(channel->writable);
+    event_del(channel->hangup);
     wake_later(channel, 0);
 }
 
@@ -177,6 +186,17 @@ static void on_retry(evutil_socket_t fd, short what, void *data)
     leave(channel);
 }
 
+/* Who does not read sees no end of file. */
+static void on_hangup(evutil_socket_t fd, short what, void *data)
+{
+    struct channel *channel = data;
+
+    (void)fd;
+    (void)what;
+    if (channel->paused)
+        channel_close_later(channel, 0);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *data)
 {
     struct channel *channel = data;
@@ -192,7 +212,7 @@ static void on_readable(evutil_socket_t fd, short what, void *data)
             event_active(channel->readable, EV_READ, 0);
             return;
         }
-        n = wire_recv(channel->fd, inbox, channel->max_message, &fds);
+        n = wire_recv_lossy(channel->fd, inbox, channel->max_message, &fds);
         if (n == -EAGAIN)
             return;
         if (n <= 0) {
@@ -225,9 +245,11 @@ int channel_new(struct event_base *base, int fd, size_t max_message, bool one_un
     STAILQ_INIT(&channel->queue);
     channel->readable = event_new(base, fd, EV_READ | EV_PERSIST | EV_ET, on_readable, channel);
     channel->writable = event_new(base, fd, EV_WRITE | EV_PERSIST | EV_ET, on_writable, channel);
+    channel->hangup = event_new(base, fd, EV_CLOSED | EV_PERSIST | EV_ET, on_hangup, channel);
     channel->retry = event_new(base, -1, 0, on_retry, channel);
-    if (!channel->readable || !channel->writable || !channel->retry ||
-        event_add(channel->readable, NULL) < 0 || event_add(channel->writable, NULL) < 0) {
+    if (!channel->readable || !channel->writable || !channel->hangup || !channel->retry ||
+        event_add(channel->hangup, NULL) < 0 || event_add(channel->readable, NULL) < 0 ||
+        event_add(channel->writable, NULL) < 0) {
         channel_free(channel);
         return -ENOMEM;
     }
@@ -251,6 +273,7 @@ int channel_send(struct channel *channel, const void *bytes, size_t size, struct
     memcpy(out->bytes, bytes, size);
     STAILQ_INSERT_TAIL(&channel->queue, out, link);
     channel->queued++;
+    channel->queued_fds += out->fds.count > 0;
     flush(channel);
     return 0;
 }
@@ -258,6 +281,11 @@ int channel_send(struct channel *channel, const void *bytes, size_t size, struct
 size_t channel_queued(const struct channel *channel)
 {
     return channel->queued;
+}
+
+size_t channel_queued_fds(const struct channel *channel)
+{
+    return channel->queued_fds;
 }
 
 void channel_pause(struct channel *channel, bool pause)

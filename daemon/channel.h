@@ -23,7 +23,8 @@ struct channel;
 struct channel_ops {
     /**
      * message() - a datagram arrived
-     * @fds: take what is wanted; the channel closes the rest
+     * @fds: take what is wanted; the channel closes the rest. Fewer than were sent, if this process
+     *       has none free: that does not end the connection
      * Return: 0 to go on; negative errno to end the connection for that reason.
      */
     int (*message)(void *data, const void *bytes, size_t size, struct wire_fds *fds);
@@ -66,7 +67,10 @@ int channel_send(struct channel *channel, const void *bytes, size_t size, struct
 /** channel_queued() - datagrams not sent yet. */
 size_t channel_queued(const struct channel *channel);
 
-/** channel_pause() - stop (true) or resume (false) reading. */
+/** channel_queued_fds() - of these, the ones with descriptors. */
+size_t channel_queued_fds(const struct channel *channel);
+
+/** channel_pause() - stop (true) or resume (false) reading; the peer's end is still noticed. */
 void channel_pause(struct channel *channel, bool pause);
 
 /** channel_close_later() - end the connection from the event loop with this reason. */

@@ -24,6 +24,9 @@
 /** Connections beyond that which the broker keeps for as long as it takes to refuse them well. */
 #define LINK_CLIENTS_SPARE 64U
 
+/** Replies that may wait on the keeper's side before it stops reading requests. */
+#define LINK_QUEUE_MAX 1024U
+
 /** Descriptors that the keeper gives to a broker it starts. */
 #define LINK_FD        3
 #define LINK_LISTEN_FD 4
@@ -127,7 +130,7 @@ struct link_reply {
     } u;
 };
 
-/** What a broker needs to know of the keeper's backend; handed over on its command line's behalf
+/** What a broker needs to know of the keeper's backend; handed over
  *  as the first datagram on the link, before anything else. */
 struct link_welcome {
     uint32_t mode;

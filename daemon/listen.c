@@ -38,6 +38,7 @@ static int from_systemd(int count, struct listen_socket *ret, struct fault *faul
 static int remove_stale(const struct sockaddr_un *address, struct fault *fault)
 {
     CLEANUP_FD int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct stat st;
 
     if (fd < 0)
         return fault_set(fault, DMABUFD_CODE_INTERNAL, errno, "socket: %s", strerror(errno));
@@ -45,7 +46,7 @@ static int remove_stale(const struct sockaddr_un *address, struct fault *fault)
         return fault_set(fault, DMABUFD_CODE_INVALID, EADDRINUSE,
                          "another daemon serves %s: end it or name another --socket",
                          address->sun_path);
-    if (errno == ECONNREFUSED)
+    if (errno == ECONNREFUSED && lstat(address->sun_path, &st) == 0 && S_ISSOCK(st.st_mode))
         unlink(address->sun_path);
     return 0;
 }
@@ -77,16 +78,17 @@ static int make(const struct options *options, const char *path, struct listen_s
     fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return fault_set(fault, DMABUFD_CODE_INTERNAL, errno, "socket: %s", strerror(errno));
-    /* Born with no more than its final mode; the group first, so that nobody wrong gets in. */
-    old = umask(0777);
+    /* Born with its final mode. Its group is changed by name, but not through a link that somebody
+     * may have put there meanwhile. */
+    old = umask(0777 & ~options->socket_mode);
     r = bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
     umask(old);
     if (r < 0)
         return fault_set(fault, DMABUFD_CODE_INVALID, -r, "cannot make the socket %s: %s", path,
                          strerror(-r));
-    if ((options->socket_group != (gid_t)-1 && chown(path, (uid_t)-1, options->socket_group) < 0) ||
-        chmod(path, options->socket_mode) < 0 || listen(fd, SOMAXCONN) < 0 ||
-        !(ret->path = strdup(path))) {
+    if ((options->socket_group != (gid_t)-1 &&
+         lchown(path, (uid_t)-1, options->socket_group) < 0) ||
+        listen(fd, SOMAXCONN) < 0 || !(ret->path = strdup(path))) {
         r = fault_set(fault, DMABUFD_CODE_INVALID, errno, "cannot set up the socket %s: %s", path,
                       strerror(errno));
         unlink(path);

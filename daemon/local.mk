@@ -2,7 +2,9 @@
 noinst_LTLIBRARIES += libdaemon.la
 libdaemon_la_SOURCES = \
 	daemon/channel.c daemon/channel.h \
+	daemon/closer.c daemon/closer.h \
 	daemon/link.h \
+	daemon/loop.c daemon/loop.h \
 	daemon/listen.c daemon/listen.h \
 	daemon/log.c daemon/log.h \
 	daemon/options.c daemon/options.h \

@@ -229,8 +229,8 @@ static enum options_result settle(struct options *options)
               stderr);
         return OPTIONS_ERROR;
     }
-    if (geteuid() == 0 && options->user == 0) {
-        fputs("dmabufd: --user: the broker must not run as root\n", stderr);
+    if (geteuid() == 0 && (options->user == 0 || options->group == 0)) {
+        fputs("dmabufd: --user: the broker must not run as root, nor in its group\n", stderr);
         return OPTIONS_ERROR;
     }
     if (geteuid() != 0)

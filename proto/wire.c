@@ -13,10 +13,28 @@
  * sender can never make the kernel install some that we then do not see. */
 #define KERNEL_FDS_MAX 253
 
+static void (*close_function)(int fd);
+
+void wire_close_with(void (*function)(int fd))
+{
+    close_function = function;
+}
+
+static void close_one(int fd)
+{
+    int saved = errno;
+
+    if (fd >= 0 && close_function)
+        close_function(fd);
+    else if (fd >= 0)
+        close(fd);
+    errno = saved;
+}
+
 void wire_fds_close(struct wire_fds *fds)
 {
     for (size_t i = 0; i < fds->count; i++)
-        fd_close(&fds->fd[i]);
+        close_one(TAKE_FD(fds->fd[i]));
     fds->count = 0;
 }
 
@@ -28,7 +46,7 @@ int wire_fds_take(struct wire_fds *fds, size_t index)
 int wire_fds_put(struct wire_fds *fds, int fd)
 {
     if (fds->count == PROTO_FDS_MAX) {
-        fd_close(&fd);
+        close_one(fd);
         return -EMFILE;
     }
     fds->fd[fds->count++] = fd;
@@ -83,8 +101,7 @@ static int collect_fds(struct msghdr *msg, struct wire_fds *fds)
     return r;
 }
 
-ssize_t wire_recv_lossy(int sock, void *data, size_t capacity, struct wire_fds *ret_fds,
-                        bool *ret_lost)
+ssize_t wire_recv_lossy(int sock, void *data, size_t capacity, struct wire_fds *ret_fds)
 {
     union {
         struct cmsghdr align;
@@ -106,11 +123,12 @@ ssize_t wire_recv_lossy(int sock, void *data, size_t capacity, struct wire_fds *
     if (collect_fds(&msg, &fds) < 0 || (msg.msg_flags & MSG_TRUNC))
         return -EMSGSIZE;
     /* MSG_CTRUNC: our own table of descriptors is full, some were lost in the kernel. */
-    *ret_lost = msg.msg_flags & MSG_CTRUNC;
+    if (msg.msg_flags & MSG_CTRUNC) {
+        wire_fds_close(&fds);
+        fds.lost = true;
+    }
     if (n == 0)
-        return fds.count || *ret_lost ? -EBADMSG : 0;
-    if (*ret_lost)
-        return n;
+        return fds.count || fds.lost ? -EBADMSG : 0;
     *ret_fds = fds;
     fds.count = 0;
     return n;
@@ -118,10 +136,9 @@ ssize_t wire_recv_lossy(int sock, void *data, size_t capacity, struct wire_fds *
 
 ssize_t wire_recv(int sock, void *data, size_t capacity, struct wire_fds *ret_fds)
 {
-    bool lost = false;
-    ssize_t n = wire_recv_lossy(sock, data, capacity, ret_fds, &lost);
+    ssize_t n = wire_recv_lossy(sock, data, capacity, ret_fds);
 
-    return lost ? -EMSGSIZE : n;
+    return n > 0 && ret_fds->lost ? -EMSGSIZE : n;
 }
 
 int wire_unread(int sock)

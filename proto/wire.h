@@ -20,12 +20,20 @@
 struct wire_fds {
     int fd[PROTO_FDS_MAX]; /* -1 where taken */
     size_t count;
+    bool lost; /* there were some, but this process has no room for them (wire_recv_lossy()) */
 };
 
 #define WIRE_FDS_NONE                        \
     {                                        \
         .fd = { -1, -1, -1, -1 }, .count = 0 \
     }
+
+/**
+ * wire_close_with() - how to close descriptors of messages from now on, in this process
+ *
+ * A daemon that receives descriptors of strangers must not close them on a thread it needs.
+ */
+void wire_close_with(void (*function)(int fd));
 
 /** Close what was not taken; safe to repeat. */
 void wire_fds_close(struct wire_fds *fds);
@@ -66,11 +74,10 @@ ssize_t wire_recv(int sock, void *data, size_t capacity, struct wire_fds *ret_fd
 
 /**
  * wire_recv_lossy() - wire_recv() for a receiver whose connection must outlive a shortage of its own
- * @ret_lost: true if the message had descriptors that could not be installed in this process; then
- *            @ret_fds is empty, and the bytes are whole
+ * @ret_fds: empty, with lost set, if the message had descriptors that could not be installed in
+ *           this process; the bytes are whole
  */
-ssize_t wire_recv_lossy(int sock, void *data, size_t capacity, struct wire_fds *ret_fds,
-                        bool *ret_lost);
+ssize_t wire_recv_lossy(int sock, void *data, size_t capacity, struct wire_fds *ret_fds);
 
 /**
  * wire_unread() - bytes (and overhead) that the peer has not read yet

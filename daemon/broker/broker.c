@@ -11,7 +11,9 @@
 #include "common/cleanup.h"
 #include "daemon/broker/session.h"
 #include "daemon/broker/upstream.h"
+#include "daemon/closer.h"
 #include "daemon/log.h"
+#include "daemon/loop.h"
 #include "daemon/privilege.h"
 
 /* Connections accepted in one go. */
@@ -89,7 +91,7 @@ static int begin(struct broker *broker)
     slots_init(&broker->sessions, broker->welcome.max_clients + LINK_CLIENTS_SPARE);
     slots_init(&broker->asked, UINT32_MAX);
     broker->listen_fd = LINK_LISTEN_FD;
-    broker->base = event_base_new();
+    broker->base = loop_new();
     if (!broker->base || upstream_open(broker, LINK_FD) < 0)
         return -ENOMEM;
     broker->accept_event =
@@ -140,7 +142,9 @@ int broker_run(void)
         return 1;
     }
     log_open("broker", broker.welcome.debug);
-    r = begin(&broker);
+    r = closer_start();
+    if (r == 0)
+        r = begin(&broker);
     if (r == 0)
         event_base_dispatch(broker.base);
     else

@@ -45,7 +45,13 @@ int dispatch(struct session *session, const proto_request *request, struct wire_
     if (session->greeted ? !kind->after_hello : !kind->before_hello)
         return session_malformed(session,
                                  session->greeted ? "HELLO twice" : "a request before HELLO");
-    if (fds->count != kind->fds)
+    if (fds->lost && kind->fds > 0) {
+        fault_set(&fault, DMABUFD_CODE_LIMIT, EMFILE,
+                  "the daemon is out of file descriptors: raise its LimitNOFILE=");
+        session_refuse(session, request->id, &fault);
+        return 0;
+    }
+    if (fds->lost || fds->count != kind->fds)
         return session_malformed(session, "a request with a wrong number of descriptors");
     if (upstream_is_asked(session, request->id))
         return session_malformed(session, "a request id that is still in flight");

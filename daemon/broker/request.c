@@ -21,10 +21,8 @@ static bool is_presentable(const char *text)
     return length <= PROTO_PROGRAM_MAX;
 }
 
-static int refuse_connection(struct session *session, struct fault *fault)
+static int refuse_connection(const struct session *session, struct fault *fault)
 {
-    /* The reason is sent by the time the connection ends: replies are sent at once. */
-    channel_close_later(session->channel, 0);
     return fault_set(fault, DMABUFD_CODE_LIMIT, EUSERS,
                      "the daemon has its limit of connections (%u, of one user %u): end some or "
                      "raise --max-clients or --max-clients-per-user",
@@ -37,6 +35,8 @@ REQUEST_HANDLER(request_hello)
     const Dmabufd__Proto__HelloRequest *hello = request->hello;
 
     (void)fds;
+    /* Whoever is refused here cannot go on asking. */
+    session->ending = true;
     if (hello->version_min > PROTO_VERSION || hello->version_max < PROTO_VERSION)
         return fault_set(fault, DMABUFD_CODE_UNSUPPORTED, EPROTONOSUPPORT,
                          "the daemon speaks version %u of the protocol, the client %u to %u: "
@@ -50,6 +50,7 @@ REQUEST_HANDLER(request_hello)
     if (upstream_greet(session) < 0)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
     session->greeted = true;
+    session->ending = false;
     log_debug("client %llu (pid %d, uid %u) is '%s'", (unsigned long long)session->id,
               (int)session->pid, session->uid, hello->program);
     reply_hello(session, request->id);

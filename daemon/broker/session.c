@@ -14,7 +14,8 @@
 /* Requests under way and replies not read yet, together. */
 static bool is_full(const struct session *session)
 {
-    return session->in_flight + channel_queued(session->channel) >= PROTO_IN_FLIGHT_MAX;
+    return session->in_flight + channel_queued(session->channel) >= PROTO_IN_FLIGHT_MAX ||
+           session->in_flight_fds + channel_queued_fds(session->channel) >= SESSION_FDS_MAX;
 }
 
 void session_resume(struct session *session)
@@ -65,7 +66,9 @@ static int on_message(void *data, const void *bytes, size_t size, struct wire_fd
     if (!request)
         return session_malformed(session, "a message that cannot be decoded");
     r = dispatch(session, request, fds);
-    if (r == 0 && is_full(session))
+    if (r == 0 && session->ending)
+        channel_close_later(session->channel, 0);
+    else if (r == 0 && is_full(session))
         channel_pause(session->channel, true);
     return r;
 }
@@ -88,19 +91,30 @@ static const struct channel_ops client_ops = { .message = on_message,
                                                .drained = on_drained,
                                                .closed = on_closed };
 
-static uint32_t connections_of(const struct broker *broker, uid_t uid)
-{
-    uint32_t cursor = 0, count = 0;
-    struct session *session;
+struct crowd {
+    uint32_t admitted;
+    uint32_t admitted_of_user;
+    uint32_t refused_of_user;
+};
 
-    while ((session = slots_next(&broker->sessions, &cursor)))
-        count += session->uid == uid;
-    return count;
+static struct crowd count(const struct broker *broker, uid_t uid)
+{
+    struct crowd crowd = { 0 };
+    struct session *session;
+    uint32_t cursor = 0;
+
+    while ((session = slots_next(&broker->sessions, &cursor))) {
+        crowd.admitted += !session->refused;
+        crowd.admitted_of_user += !session->refused && session->uid == uid;
+        crowd.refused_of_user += session->refused && session->uid == uid;
+    }
+    return crowd;
 }
 
 static int admit(struct broker *broker, struct session *session, int fd)
 {
     struct ucred peer;
+    struct crowd crowd;
     socklen_t length = sizeof(peer);
 
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
@@ -108,8 +122,11 @@ static int admit(struct broker *broker, struct session *session, int fd)
     session->pid = peer.pid;
     session->uid = peer.uid;
     session->gid = peer.gid;
-    session->refused = broker->sessions.count >= broker->welcome.max_clients ||
-                       connections_of(broker, peer.uid) >= broker->welcome.max_clients_per_user;
+    crowd = count(broker, peer.uid);
+    session->refused = crowd.admitted >= broker->welcome.max_clients ||
+                       crowd.admitted_of_user >= broker->welcome.max_clients_per_user;
+    if (session->refused && crowd.refused_of_user >= SESSION_REFUSED_MAX)
+        return -EUSERS;
     return slots_add(&broker->sessions, session, &session->id);
 }
 

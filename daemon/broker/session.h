@@ -13,6 +13,13 @@
 
 #include "daemon/broker/broker.h"
 
+/** Questions under way and replies not read yet that have descriptors: each of these, times two, is
+ *  a descriptor of the broker. Others wait. */
+#define SESSION_FDS_MAX 4
+
+/** Connections of a user over a limit that are kept for as long as it takes to tell them. */
+#define SESSION_REFUSED_MAX 4
+
 /** A connection must have said HELLO within one to two times this. */
 #define SESSION_HELLO_SECONDS 5
 
@@ -25,11 +32,13 @@ struct session {
     pid_t pid;   /* SO_PEERCRED, of the process that connected */
     uid_t uid;
     gid_t gid;
-    bool refused; /* over a limit: HELLO is answered with the reason, then the connection ends */
+    bool refused; /* over a limit: HELLO is answered with the reason */
+    bool ending;  /* after the reply that is being made */
     bool greeted; /* HELLO succeeded, the keeper knows of us */
     bool swept;   /* was there at the last sweep */
     unsigned int in_flight;
-    LIST_HEAD(, asked) asked; /* what the keeper owes us */
+    unsigned int in_flight_fds; /* of these, questions whose answers bring descriptors */
+    LIST_HEAD(, asked) asked;   /* what the keeper owes us */
 };
 
 /** session_new() - a connection was accepted; @fd is the session's, also on failure. */

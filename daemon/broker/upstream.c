@@ -16,7 +16,36 @@ static void settle(struct asked *asked)
     slots_remove(&session->broker->asked, asked->tag);
     LIST_REMOVE(asked, link);
     session->in_flight--;
+    session->in_flight_fds -= asked->brings_fds;
     free(asked);
+}
+
+static int tell(struct broker *broker, const struct link_request *message)
+{
+    return channel_send(broker->link, message, sizeof(*message), NULL);
+}
+
+static size_t fds_expected(const struct link_reply *answer)
+{
+    if (answer->error ||
+        (answer->op != LINK_ALLOC && answer->op != LINK_LOOKUP && answer->op != LINK_REGISTER))
+        return 0;
+    return (answer->op == LINK_ALLOC ? 1U : 0U) +
+           (answer->u.buffer.span_count > PROTO_SPANS_INLINE_MAX ? 1U : 0U);
+}
+
+/* We had no descriptor free for those of the answer: the buffer goes back, the client is told. */
+static void refuse_for_lost_fds(struct session *session, uint64_t request_id, uint64_t buffer)
+{
+    struct link_request message = { .op = LINK_FREE, .client = session->id, .u.buffer = buffer };
+    struct fault fault;
+
+    fault_set(&fault, DMABUFD_CODE_LIMIT, EMFILE,
+              "the daemon is out of file descriptors: raise its LimitNOFILE=");
+    session_refuse(session, request_id, &fault);
+    /* Its answer has tag 0, which is nobody's. */
+    if (tell(session->broker, &message) < 0)
+        channel_close_later(session->broker->link, -ENOMEM);
 }
 
 static int on_message(void *data, const void *bytes, size_t size, struct wire_fds *fds)
@@ -36,7 +65,10 @@ static int on_message(void *data, const void *bytes, size_t size, struct wire_fd
     session = asked->session;
     request_id = asked->request_id;
     settle(asked);
-    reply_from_keeper(session, request_id, &answer, fds);
+    if (fds->count == fds_expected(&answer))
+        reply_from_keeper(session, request_id, &answer, fds);
+    else
+        refuse_for_lost_fds(session, request_id, answer.u.buffer.id);
     session_resume(session);
     return 0;
 }
@@ -62,11 +94,6 @@ int upstream_open(struct broker *broker, int fd)
 void upstream_close(struct broker *broker)
 {
     broker->link = channel_free(broker->link);
-}
-
-static int tell(struct broker *broker, const struct link_request *message)
-{
-    return channel_send(broker->link, message, sizeof(*message), NULL);
 }
 
 int upstream_ready(struct broker *broker)
@@ -121,8 +148,11 @@ int upstream_ask(struct session *session, uint64_t request_id, struct link_reque
     }
     asked->session = session;
     asked->request_id = request_id;
+    asked->brings_fds =
+        question->op == LINK_ALLOC || question->op == LINK_LOOKUP || question->op == LINK_REGISTER;
     LIST_INSERT_HEAD(&session->asked, asked, link);
     session->in_flight++;
+    session->in_flight_fds += asked->brings_fds;
     question->tag = asked->tag;
     question->client = session->id;
     if (channel_send(session->broker->link, question, sizeof(*question), fds) < 0) {

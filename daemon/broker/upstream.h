@@ -17,6 +17,7 @@ struct asked {
     struct session *session;
     uint64_t request_id; /* the client's */
     uint64_t tag;        /* ours */
+    bool brings_fds;
 };
 
 /** upstream_open() - @fd is the link, the broker's from now on. Return: 0 or -ENOMEM. */

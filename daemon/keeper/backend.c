@@ -90,7 +90,8 @@ struct backend *backend_close(struct backend *backend)
 
 uint64_t backend_piece(const struct mapping *mapping, uint64_t offset)
 {
-    uint64_t piece = mapping->page_size > BACKEND_PIECE ? mapping->page_size : BACKEND_PIECE;
+    uint64_t longest = mapping->piece ? mapping->piece : BACKEND_PIECE;
+    uint64_t piece = mapping->page_size > longest ? mapping->page_size : longest;
     uint64_t rest = mapping->size - offset;
 
     return rest < piece ? rest : piece;

@@ -29,6 +29,7 @@ struct mapping {
     int fd;             /* of the buffer, which owns it */
     uint64_t start;     /* where in the file it begins, bytes */
     bool foreign;       /* a client made the memory: its pages are all there */
+    uint64_t piece;     /* longest piece, bytes; 0: BACKEND_PIECE */
     uint64_t size;      /* bytes, a multiple of page_size */
     uint64_t page_size; /* bytes */
     uint64_t pinned;    /* bytes pinned, from offset 0 */
@@ -77,6 +78,7 @@ struct backend {
     const char *name;
     enum dmabufd_address_mode mode;
     enum dmabufd_pin pin;
+    uint64_t piece;              /* for mapping.piece */
     char reason[FAULT_TEXT_MAX]; /* why this backend: a sentence for people */
 };
 

@@ -12,6 +12,7 @@
 #include "common/cleanup.h"
 #include "common/segments.h"
 #include "daemon/keeper/search.h"
+#include "daemon/log.h"
 #include "proto/limits.h"
 #include "proto/spantable.h"
 
@@ -90,11 +91,14 @@ int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct ba
 /* Undo all at once. A kernel that refuses leaves the memory pinned and the buffer with its fd. */
 static void undo(struct buffer *buffer, struct memory *memory, struct backend *backend)
 {
+    struct fault fault = { 0 };
     int r;
 
     do {
-        r = buffer_teardown_step(buffer, memory, backend, NULL);
+        r = buffer_teardown_step(buffer, memory, backend, &fault);
     } while (r > 0);
+    if (r < 0)
+        log_err("what was pinned so far cannot be unpinned: %s", fault.text);
 }
 
 int buffer_begin_again(struct buffer *buffer, struct backend *backend, struct fault *fault)
@@ -104,6 +108,7 @@ int buffer_begin_again(struct buffer *buffer, struct backend *backend, struct fa
     buffer->mapping = (struct mapping){ .fd = buffer->fd,
                                         .start = buffer->mapping.start,
                                         .foreign = buffer->registered,
+                                        .piece = backend->piece,
                                         .size = buffer->size,
                                         .page_size = buffer->page_size };
     r = backend->ops->begin(backend, &buffer->mapping, fault);

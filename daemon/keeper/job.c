@@ -20,7 +20,9 @@ struct lane {
     bool batch; /* long work: the scheduler may prefer others */
     pthread_mutex_t lock;
     pthread_cond_t work;
-    struct job_queue queue;
+    struct job_queue builds; /* somebody waits for each of these */
+    struct job_queue teardowns;
+    bool teardown_next; /* they take turns, so that neither waits for all of the other */
 };
 
 struct workers {
@@ -67,24 +69,38 @@ static void report(struct workers *workers, struct job *job)
     (void)n;
 }
 
+static struct job_queue *next_queue(struct lane *lane)
+{
+    bool teardown =
+        (lane->teardown_next && !STAILQ_EMPTY(&lane->teardowns)) || STAILQ_EMPTY(&lane->builds);
+
+    lane->teardown_next = !teardown;
+    return teardown ? &lane->teardowns : &lane->builds;
+}
+
 static struct job *take(struct lane *lane)
 {
+    struct job_queue *queue;
     struct job *job;
 
     pthread_mutex_lock(&lane->lock);
-    while (STAILQ_EMPTY(&lane->queue) && !atomic_load(&lane->workers->stopping))
+    while (STAILQ_EMPTY(&lane->builds) && STAILQ_EMPTY(&lane->teardowns) &&
+           !atomic_load(&lane->workers->stopping))
         pthread_cond_wait(&lane->work, &lane->lock);
-    job = atomic_load(&lane->workers->stopping) ? NULL : STAILQ_FIRST(&lane->queue);
+    queue = next_queue(lane);
+    job = atomic_load(&lane->workers->stopping) ? NULL : STAILQ_FIRST(queue);
     if (job)
-        STAILQ_REMOVE_HEAD(&lane->queue, link);
+        STAILQ_REMOVE_HEAD(queue, link);
     pthread_mutex_unlock(&lane->lock);
     return job;
 }
 
 static void put(struct lane *lane, struct job *job)
 {
+    struct job_queue *queue = job->kind == JOB_BUILD ? &lane->builds : &lane->teardowns;
+
     pthread_mutex_lock(&lane->lock);
-    STAILQ_INSERT_TAIL(&lane->queue, job, link);
+    STAILQ_INSERT_TAIL(queue, job, link);
     pthread_cond_signal(&lane->work);
     pthread_mutex_unlock(&lane->lock);
 }
@@ -129,7 +145,8 @@ static void lane_init(struct workers *workers, struct lane *lane, bool batch)
     lane->batch = batch;
     pthread_mutex_init(&lane->lock, NULL);
     pthread_cond_init(&lane->work, NULL);
-    STAILQ_INIT(&lane->queue);
+    STAILQ_INIT(&lane->builds);
+    STAILQ_INIT(&lane->teardowns);
 }
 
 int workers_start(struct memory *memory, struct backend *backend, struct workers **ret,

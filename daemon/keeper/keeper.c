@@ -14,15 +14,17 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "daemon/closer.h"
 #include "daemon/keeper/supervisor.h"
 #include "daemon/listen.h"
 #include "daemon/log.h"
+#include "daemon/loop.h"
 #include "daemon/privilege.h"
 
 struct keeper {
     const struct options *options;
     uint32_t max_clients; /* as the limit of descriptors allows */
-    uint32_t max_buffers;
+    struct store_limits limits;
     struct event_base *base;
     struct event *term_event;
     struct event *int_event;
@@ -35,36 +37,43 @@ struct keeper {
     int status;
 };
 
-/* At most a fourth of the descriptors for any one purpose. */
-static uint32_t fit(const char *option, uint32_t wanted, rlim_t descriptors)
+static uint32_t at_most(uint64_t n, uint64_t most)
 {
-    rlim_t share = descriptors / 4;
+    return (uint32_t)(n < most ? n : most);
+}
 
-    if (wanted <= share)
-        return wanted;
-    log_notice("--%s is %u instead of %u: the limit of file descriptors is %llu (LimitNOFILE=)",
-               option, (uint32_t)share, wanted, (unsigned long long)descriptors);
-    return (uint32_t)share;
+static uint32_t fit(const char *option, uint32_t wanted, uint32_t most, uint64_t descriptors)
+{
+    if (wanted > most)
+        log_notice("--%s is %u instead of %u: the limit of file descriptors is %llu (LimitNOFILE=)",
+                   option, most, wanted, (unsigned long long)descriptors);
+    return at_most(wanted, most);
 }
 
 /*
- * Each buffer is a descriptor of the keeper, each client one of the broker, whose user may moreover
- * have only so many in flight to clients that do not read (unix(7), ETOOMANYREFS). One client must
- * not be able to use them up.
+ * A buffer is one or two descriptors of the keeper (its memory, and a long scatter list): three
+ * eighths of them for buffers use three fourths at most, and one user can have half of that. A client
+ * is one descriptor of the broker and up to eight in replies that it does not read
+ * (SESSION_FDS_MAX), which also count as in flight for the broker's user.
  */
-static void settle_descriptors(struct keeper *keeper)
+static void settle_limits(struct keeper *keeper)
 {
     struct rlimit limit = { 0 };
+    uint64_t n;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
             log_warning("cannot raise the limit of file descriptors: %s", strerror(errno));
     }
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        limit.rlim_cur = 1024;
-    keeper->max_clients = fit("max-clients", keeper->options->max_clients, limit.rlim_cur);
-    keeper->max_buffers = fit("max-buffers", keeper->options->max_buffers, limit.rlim_cur);
+    n = getrlimit(RLIMIT_NOFILE, &limit) < 0 ? 1024 : limit.rlim_cur;
+    keeper->max_clients =
+        fit("max-clients", keeper->options->max_clients, at_most(n / 12, LINK_CLIENTS_MAX), n);
+    keeper->limits.clients = keeper->max_clients + LINK_CLIENTS_SPARE;
+    keeper->limits.buffers = at_most(n / 8 * 3, UINT32_C(1) << 24);
+    keeper->limits.buffers_of_user = keeper->limits.buffers / 2;
+    keeper->limits.buffers_of_client =
+        fit("max-buffers", keeper->options->max_buffers, keeper->limits.buffers_of_user, n);
 }
 
 static void on_ready(void *data)
@@ -126,7 +135,7 @@ static void make_welcome(const struct keeper *keeper, struct link_welcome *welco
         .max_clients = keeper->max_clients,
         .max_clients_per_user = options->max_clients_per_user ? options->max_clients_per_user
                                                               : (keeper->max_clients + 1) / 2,
-        .max_buffers = keeper->max_buffers,
+        .max_buffers = keeper->limits.buffers_of_client,
         .debug = options->debug,
         .drop_uid = options->user,
         .drop_gid = options->group,
@@ -153,9 +162,11 @@ static int begin(struct keeper *keeper, struct fault *fault)
         r = backend_open(&config, &keeper->backend, fault);
     if (r == 0)
         r = privilege_keep_needed(fault);
+    if (r == 0 && closer_start() < 0)
+        r = fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "cannot start a thread");
     if (r == 0)
         r = service_init(&keeper->service, keeper->base, keeper->backend, &keeper->memory,
-                         keeper->max_clients + LINK_CLIENTS_SPARE, keeper->max_buffers, fault);
+                         &keeper->limits, fault);
     if (r < 0)
         return r;
     keeper->service.idle = on_idle;
@@ -174,6 +185,7 @@ static void end(struct keeper *keeper)
     supervisor_stop(&keeper->supervisor);
     service_deinit(&keeper->service);
     backend_close(keeper->backend);
+    memory_deinit(&keeper->memory);
     listen_close(&keeper->listen);
     if (keeper->term_event)
         event_free(keeper->term_event);
@@ -189,9 +201,9 @@ int keeper_run(const struct options *options)
 
     log_open("keeper", options->debug);
     signal(SIGPIPE, SIG_IGN);
-    settle_descriptors(&keeper);
+    settle_limits(&keeper);
     keeper.supervisor.service = &keeper.service;
-    keeper.base = event_base_new();
+    keeper.base = loop_new();
     if (!keeper.base) {
         log_err("cannot make an event loop");
         return 1;

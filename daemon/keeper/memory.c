@@ -53,16 +53,12 @@ static bool hugepages_exist(uint64_t page_size)
 }
 
 /* A field of /proc/meminfo in bytes. */
-static int meminfo(const char *field, uint64_t *ret)
+static int meminfo(const struct memory *memory, const char *field, uint64_t *ret)
 {
     char text[4096], *found;
     unsigned long long kib;
-    CLEANUP_FD int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
-    ssize_t n;
+    ssize_t n = pread(memory->meminfo, text, sizeof(text) - 1, 0);
 
-    if (fd < 0)
-        return -errno;
-    n = read(fd, text, sizeof(text) - 1);
     if (n < 0)
         return -errno;
     text[n] = '\0';
@@ -78,12 +74,20 @@ int memory_init(struct memory *memory, uint64_t limit, uint64_t reserve, struct 
     int r;
 
     *memory = (struct memory){ .limit = limit, .reserve = reserve };
-    r = meminfo("MemTotal:", &memory->max_size);
+    memory->meminfo = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+    r = memory->meminfo < 0 ? -errno : meminfo(memory, "MemTotal:", &memory->max_size);
     if (r < 0)
         return fault_set(fault, DMABUFD_CODE_UNSUPPORTED, -r, "cannot read /proc/meminfo: %s",
                          strerror(-r));
     memory->max_size &= ~(PAGE_4K - 1);
     return 0;
+}
+
+void memory_deinit(struct memory *memory)
+{
+    if (memory->meminfo > 0)
+        fd_close(&memory->meminfo);
+    memory->meminfo = 0;
 }
 
 size_t memory_page_sizes(uint64_t sizes[4])
@@ -118,7 +122,6 @@ int memory_round(const struct memory *memory, uint64_t size, uint64_t page_size,
     return 0;
 }
 
-/* The rest of a sentence on missing huge pages; keeps the fault's own. */
 static int no_huge_pages(uint64_t size, uint64_t page_size, struct fault *fault)
 {
     uint64_t need = size / page_size + (size % page_size != 0);
@@ -245,7 +248,7 @@ static int check_available(const struct memory *memory, uint64_t length, struct 
 {
     uint64_t available;
 
-    if (meminfo("MemAvailable:", &available) == 0 &&
+    if (meminfo(memory, "MemAvailable:", &available) == 0 &&
         (available < memory->reserve || available - memory->reserve < length))
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM,
                          "the host has %llu MiB of memory available and %llu MiB of them stay with "
@@ -264,6 +267,14 @@ int memory_prepare(struct memory *memory, int fd, uint64_t page_size, uint64_t o
         if (errno != EINTR)
             return no_huge_pages(length, page_size, fault);
     }
+    return 0;
+}
+
+int memory_is_file(int fd, struct fault *fault)
+{
+    if (fcntl(fd, F_GET_SEALS) < 0)
+        return fault_set(fault, DMABUFD_CODE_INVALID, EOPNOTSUPP,
+                         "this memory cannot be registered: it is not a memfd");
     return 0;
 }
 

@@ -28,11 +28,15 @@ struct memory {
     uint64_t limit;    /* bytes outside huge pages, all buffers together */
     uint64_t reserve;  /* bytes of MemAvailable to leave */
     uint64_t max_size; /* of one buffer: what the host has */
+    int meminfo; /* /proc/meminfo, open all the time: it must not be missing when it is short */
     atomic_uint_least64_t charged;
 };
 
 /** memory_init() - look at the host. Return: 0 or a negative errno with @fault. */
 int memory_init(struct memory *memory, uint64_t limit, uint64_t reserve, struct fault *fault);
+
+/** memory_deinit() - allowed on a zeroed struct. */
+void memory_deinit(struct memory *memory);
 
 /**
  * memory_page_sizes() - the page sizes that make sense here, ascending
@@ -72,6 +76,12 @@ uint64_t memory_huge_free(uint64_t page_size);
  */
 int memory_create(struct memory *memory, uint64_t size, uint64_t page_size, int *ret_fd,
                   struct fault *fault);
+
+/**
+ * memory_is_file() - is this a memory file at all; asks nothing that a strange file could answer late
+ * Return: 0; -EOPNOTSUPP with @fault.
+ */
+int memory_is_file(int fd, struct fault *fault);
 
 /**
  * memory_check_foreign() - can memory that a client made be pinned

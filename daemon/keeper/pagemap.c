@@ -21,8 +21,12 @@
 #include "daemon/keeper/pinring.h"
 #include "daemon/log.h"
 
-/* A million pieces: 32 TiB in the largest pieces. */
-#define RINGS_MAX 64U
+/* A kernel lock is held for each ring while it pins: small buffers have rings of their own, the even
+ * ones, and a piece is short. A million pieces: 4 TiB of small pages. */
+#define RINGS_MAX   64U
+#define RINGS_START 8U
+#define SMALL_MAX   (UINT64_C(2) << 20)
+#define PIECE       (UINT64_C(4) << 20)
 
 struct ring {
     int fd;
@@ -74,10 +78,10 @@ static int add_ring(struct pagemap *pagemap, struct fault *fault)
 static int take_slots(struct pagemap *pagemap, struct mapping *mapping, uint64_t pieces,
                       struct fault *fault)
 {
-    for (uint32_t i = 0;; i++) {
+    for (uint32_t i = mapping->size > SMALL_MAX;; i += 2) {
         uint64_t first;
 
-        if (i == pagemap->count) {
+        while (i >= pagemap->count) {
             int r = add_ring(pagemap, fault);
 
             if (r < 0)
@@ -114,7 +118,7 @@ static int pagemap_begin(struct backend *backend, struct mapping *mapping, struc
     if (pieces > PINRING_SLOTS)
         return fault_set(fault, DMABUFD_CODE_TOO_LARGE, E2BIG,
                          "too large for the pagemap backend: one buffer can be %llu GiB",
-                         (unsigned long long)(PINRING_SLOTS * BACKEND_PIECE >> 30));
+                         (unsigned long long)(PINRING_SLOTS * backend_piece(mapping, 0) >> 30));
     /* io_uring wants PROT_WRITE to pin for writing. */
     window = mmap(NULL, mapping->size, PROT_READ | PROT_WRITE, MAP_SHARED, mapping->fd,
                   (off_t)mapping->start);
@@ -205,7 +209,8 @@ int pagemap_backend_open(const struct backend_config *config, struct backend **r
     pagemap->fd = -1;
     pthread_mutex_init(&pagemap->lock, NULL);
     r = pfn_open(&pagemap->fd, fault);
-    if (r == 0)
+    /* With io_uring_disabled=1 only now: later the keeper has not the capability for it. */
+    while (r == 0 && pagemap->count < RINGS_START)
         r = add_ring(pagemap, fault);
     if (r < 0) {
         pagemap_close(&pagemap->base);

@@ -24,8 +24,12 @@ static uint64_t now_ns(void)
 
 static void answer(struct service *service, const struct link_reply *reply, struct wire_fds *fds)
 {
-    if (service->link && channel_send(service->link, reply, sizeof(*reply), fds) == 0)
+    if (service->link && channel_send(service->link, reply, sizeof(*reply), fds) == 0) {
+        /* A broker that asks and does not read waits until it has read. */
+        if (channel_queued(service->link) > LINK_QUEUE_MAX)
+            channel_pause(service->link, true);
         return;
+    }
     if (fds)
         wire_fds_close(fds);
     /* A reply that cannot even be queued would leave a client waiting: begin anew. */
@@ -33,10 +37,25 @@ static void answer(struct service *service, const struct link_reply *reply, stru
         channel_close_later(service->link, -ENOMEM);
 }
 
+/* What the kernel refused us is not what the client did wrong: one errno for each kind of it. */
+static int errno_for_client(const struct fault *fault)
+{
+    switch (fault->code) {
+    case DMABUFD_CODE_BACKEND:
+    case DMABUFD_CODE_INTERNAL:
+        return EIO;
+    case DMABUFD_CODE_LIMIT:
+        return EMFILE;
+    default:
+        return fault->error;
+    }
+}
+
 static void refuse(struct service *service, uint32_t op, uint64_t tag, const struct fault *fault)
 {
-    struct link_reply reply = { .op = op, .tag = tag, .error = fault->error, .u.fault = *fault };
+    struct link_reply reply = { .op = op, .tag = tag, .u.fault = *fault };
 
+    reply.error = reply.u.fault.error = errno_for_client(fault);
     answer(service, &reply, NULL);
 }
 
@@ -171,9 +190,9 @@ static void client_gone(struct service *service, struct client *client)
 
 static int on_client_new(struct service *service, const struct link_request *request)
 {
-    return store_client_new(&service->store, request->client, &request->u.peer) == -EINVAL
-               ? -EBADMSG
-               : 0;
+    int r = store_client_new(&service->store, request->client, &request->u.peer);
+
+    return r == -EINVAL ? -EBADMSG : r;
 }
 
 static int on_client_gone(struct service *service, struct client *client)
@@ -194,6 +213,8 @@ static int start_build(struct service *service, struct client *client, uint32_t 
     if (service->stopping)
         return fault_set(fault, DMABUFD_CODE_SHUTTING_DOWN, ESHUTDOWN, "the daemon is ending");
     r = constraints_check(&build->constraints, fault);
+    if (r == 0 && client->job_count >= PROTO_IN_FLIGHT_MAX)
+        return -EBADMSG;
     if (r == 0)
         r = store_reserve(&service->store, client, fault);
     if (r < 0)
@@ -202,7 +223,7 @@ static int start_build(struct service *service, struct client *client, uint32_t 
     job = buffer ? job_new(JOB_BUILD, buffer) : NULL;
     if (!job) {
         buffer_free(buffer);
-        store_unreserve(client);
+        store_unreserve(&service->store, client);
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
     }
     buffer->registered = *fd >= 0;
@@ -213,6 +234,7 @@ static int start_build(struct service *service, struct client *client, uint32_t 
     job->tag = tag;
     job->answer = true;
     LIST_INSERT_HEAD(&client->jobs, job, client_link);
+    client->job_count++;
     submit(service, job);
     return 0;
 }
@@ -239,8 +261,12 @@ static int on_register(struct service *service, struct client *client,
     struct build build = { .asked = registration->size,
                            .offset = registration->offset,
                            .constraints = registration->constraints };
-    CLEANUP_FD int fd = wire_fds_take(fds, 0);
+    CLEANUP_FD int fd = -1;
+    int r = memory_is_file(fds->fd[0], fault);
 
+    if (r < 0)
+        return r;
+    fd = wire_fds_take(fds, 0);
     return start_build(service, client, LINK_REGISTER, request->tag, &build, &fd, fault);
 }
 
@@ -266,9 +292,8 @@ static int on_free(struct service *service, struct client *client,
 static int on_lookup(struct service *service, struct client *client,
                      const struct link_request *request, struct wire_fds *fds, struct fault *fault)
 {
-    CLEANUP_FD int fd = wire_fds_take(fds, 0);
     struct buffer *buffer;
-    int r = store_find(&service->store, fd, &buffer, fault);
+    int r = store_find(&service->store, fds->fd[0], &buffer, fault);
 
     if (r == 0)
         r = store_hold(&service->store, client, buffer, fault);
@@ -281,21 +306,22 @@ static int on_lookup(struct service *service, struct client *client,
     return r;
 }
 
-/* In the order of the client's list, newest first; a page goes on behind the buffer it ended with. */
+/* Newest first. The cursor is when the last one shown became held, which says where to go on even if
+ * that one is gone by then. */
 static void on_list(struct service *service, struct client *client,
                     const struct link_request *request)
 {
     struct link_reply reply = { .op = LINK_LIST, .tag = request->tag };
     struct link_list *list = &reply.u.list;
     struct hold *hold = LIST_FIRST(&client->holds);
+    uint64_t last = 0;
 
-    if (request->u.after) {
-        hold = store_held(&service->store, client, request->u.after);
-        hold = hold ? LIST_NEXT(hold, client_link) : NULL;
-    }
+    while (hold && request->u.after && hold->serial >= request->u.after)
+        hold = LIST_NEXT(hold, client_link);
     for (; hold && list->count < PROTO_LIST_PAGE; hold = LIST_NEXT(hold, client_link)) {
         const struct buffer *buffer = hold->buffer;
 
+        last = hold->serial;
         list->entries[list->count++] = (struct link_list_entry){
             .id = buffer->id,
             .size = buffer->size,
@@ -306,7 +332,7 @@ static void on_list(struct service *service, struct client *client,
         };
     }
     if (hold)
-        list->next = list->entries[list->count - 1].id;
+        list->next = last;
     answer(service, &reply, NULL);
 }
 
@@ -329,6 +355,17 @@ static void on_status(struct service *service, const struct link_request *reques
     answer(service, &reply, NULL);
 }
 
+static bool brings_fd(uint32_t op)
+{
+    return op == LINK_LOOKUP || op == LINK_REGISTER;
+}
+
+void service_drained(struct service *service)
+{
+    if (service->link && channel_queued(service->link) <= LINK_QUEUE_MAX)
+        channel_pause(service->link, false);
+}
+
 int service_request(struct service *service, const void *bytes, size_t size, struct wire_fds *fds)
 {
     struct link_request request;
@@ -339,13 +376,19 @@ int service_request(struct service *service, const void *bytes, size_t size, str
     if (size != sizeof(request))
         return -EBADMSG;
     memcpy(&request, bytes, sizeof(request));
-    if (fds->count != (request.op == LINK_LOOKUP || request.op == LINK_REGISTER ? 1 : 0))
+    if (fds->count != (brings_fd(request.op) && !fds->lost ? 1 : 0))
         return -EBADMSG;
     if (request.op == LINK_CLIENT_NEW)
         return on_client_new(service, &request);
     client = store_client(&service->store, request.client);
     if (!client)
         return -EBADMSG;
+    if (fds->lost) {
+        fault_set(&fault, DMABUFD_CODE_LIMIT, EMFILE,
+                  "the daemon is out of file descriptors: raise its LimitNOFILE=");
+        refuse(service, request.op, request.tag, &fault);
+        return 0;
+    }
     switch (request.op) {
     case LINK_CLIENT_GONE:
         return on_client_gone(service, client);
@@ -370,6 +413,8 @@ int service_request(struct service *service, const void *bytes, size_t size, str
     default:
         return -EBADMSG;
     }
+    if (r == -EBADMSG)
+        return r;
     if (r < 0)
         refuse(service, request.op, request.tag, &fault);
     return 0;
@@ -383,7 +428,7 @@ static void build_failed(struct service *service, struct job *job, struct client
         buffer_free(job->buffer);
     if (!client)
         return;
-    store_unreserve(client);
+    store_unreserve(&service->store, client);
     refuse(service, job->op, job->tag, &job->fault);
 }
 
@@ -394,8 +439,10 @@ static void build_done(struct service *service, struct job *job)
     struct buffer *buffer = job->buffer;
     int r;
 
-    if (client)
+    if (client) {
         LIST_REMOVE(job, client_link);
+        client->job_count--;
+    }
     if (job->failed) {
         build_failed(service, job, client);
         return;
@@ -407,7 +454,7 @@ static void build_done(struct service *service, struct job *job)
     }
     r = store_add(&service->store, client, buffer, &job->fault);
     if (r < 0) {
-        store_unreserve(client);
+        store_unreserve(&service->store, client);
     } else {
         r = answer_buffer(service, job->op, job->tag, buffer, &job->fault);
         if (r < 0)
@@ -452,7 +499,7 @@ static void on_done(evutil_socket_t fd, short what, void *data)
 
 void service_broker_gone(struct service *service)
 {
-    for (uint32_t i = 0; i < service->store.client_limit; i++) {
+    for (uint32_t i = 0; i < service->store.limits.clients; i++) {
         if (service->store.clients[i])
             client_gone(service, service->store.clients[i]);
     }
@@ -467,8 +514,7 @@ void service_stop(struct service *service)
 }
 
 int service_init(struct service *service, struct event_base *base, struct backend *backend,
-                 struct memory *memory, uint32_t max_clients, uint32_t max_buffers,
-                 struct fault *fault)
+                 struct memory *memory, const struct store_limits *limits, struct fault *fault)
 {
     int r;
 
@@ -476,7 +522,7 @@ int service_init(struct service *service, struct event_base *base, struct backen
         .base = base, .backend = backend, .memory = memory, .started_ns = now_ns()
     };
     LIST_INIT(&service->kept);
-    if (store_init(&service->store, max_clients, max_buffers) < 0)
+    if (store_init(&service->store, limits) < 0)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
     r = workers_start(memory, backend, &service->workers, fault);
     if (r < 0)

@@ -39,17 +39,19 @@ struct service {
 
 /** service_init() - Return: 0 or a negative errno with @fault. */
 int service_init(struct service *service, struct event_base *base, struct backend *backend,
-                 struct memory *memory, uint32_t max_clients, uint32_t max_buffers,
-                 struct fault *fault);
+                 struct memory *memory, const struct store_limits *limits, struct fault *fault);
 
 /** service_deinit() - stop the workers; what is still held stays pinned until the process ends. */
 void service_deinit(struct service *service);
 
 /**
  * service_request() - one message of the broker
- * Return: 0; -EBADMSG: no honest broker sends that, end it.
+ * Return: 0; -EBADMSG: no honest broker sends that, end it; -ENOMEM: end it, too.
  */
 int service_request(struct service *service, const void *bytes, size_t size, struct wire_fds *fds);
+
+/** service_drained() - the link has sent something: read on if that was paused. */
+void service_drained(struct service *service);
 
 /** service_broker_gone() - the broker ended and its clients with it: release what they held. */
 void service_broker_gone(struct service *service);

@@ -8,14 +8,11 @@
 
 #include "common/memfd.h"
 
-/* Buffers of all clients together; bounds the table, not the memory. */
-#define BUFFERS_MAX (1U << 24)
-
-int store_init(struct store *store, uint32_t client_limit, uint32_t buffer_limit)
+int store_init(struct store *store, const struct store_limits *limits)
 {
-    *store = (struct store){ .client_limit = client_limit, .buffer_limit = buffer_limit };
-    slots_init(&store->buffers, BUFFERS_MAX);
-    store->clients = calloc(client_limit, sizeof(struct client *));
+    *store = (struct store){ .limits = *limits };
+    slots_init(&store->buffers, limits->buffers);
+    store->clients = calloc(limits->clients, sizeof(struct client *));
     return store->clients ? 0 : -ENOMEM;
 }
 
@@ -26,16 +23,40 @@ void store_deinit(struct store *store)
     *store = (struct store){ 0 };
 }
 
+static struct user *enter_user(struct store *store, uint32_t uid)
+{
+    struct user *user;
+
+    LIST_FOREACH (user, &store->users, link) {
+        if (user->uid == uid)
+            break;
+    }
+    if (!user) {
+        user = calloc(1, sizeof(*user));
+        if (!user)
+            return NULL;
+        user->uid = uid;
+        LIST_INSERT_HEAD(&store->users, user, link);
+    }
+    user->clients++;
+    return user;
+}
+
 int store_client_new(struct store *store, uint64_t id, const struct link_peer *peer)
 {
     uint32_t index = slots_index(id);
     struct client *client;
 
-    if (index >= store->client_limit || store->clients[index])
+    if (index >= store->limits.clients || store->clients[index])
         return -EINVAL;
     client = calloc(1, sizeof(*client));
     if (!client)
         return -ENOMEM;
+    client->user = enter_user(store, peer->uid);
+    if (!client->user) {
+        free(client);
+        return -ENOMEM;
+    }
     client->id = id;
     client->peer = *peer;
     LIST_INIT(&client->holds);
@@ -48,7 +69,7 @@ int store_client_new(struct store *store, uint64_t id, const struct link_peer *p
 struct client *store_client(const struct store *store, uint64_t id)
 {
     uint32_t index = slots_index(id);
-    struct client *client = index < store->client_limit ? store->clients[index] : NULL;
+    struct client *client = index < store->limits.clients ? store->clients[index] : NULL;
 
     return client && client->id == id ? client : NULL;
 }
@@ -57,32 +78,54 @@ void store_client_free(struct store *store, struct client *client)
 {
     store->clients[slots_index(client->id)] = NULL;
     store->client_count--;
+    if (--client->user->clients == 0) {
+        LIST_REMOVE(client->user, link);
+        free(client->user);
+    }
     free(client);
 }
 
 int store_reserve(struct store *store, struct client *client, struct fault *fault)
 {
-    if (client->held >= store->buffer_limit)
+    const struct store_limits *limits = &store->limits;
+
+    if (client->held >= limits->buffers_of_client)
         return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
                          "this client holds %u buffers, its limit: free some, use fewer and larger "
                          "ones, or raise --max-buffers",
                          client->held);
+    if (client->user->held >= limits->buffers_of_user)
+        return fault_set(
+            fault, DMABUFD_CODE_LIMIT, EMFILE,
+            "the clients of this user hold %u buffers, its limit: free some, use fewer "
+            "and larger ones, or raise the daemon's LimitNOFILE=",
+            client->user->held);
+    if (store->reserved >= limits->buffers)
+        return fault_set(
+            fault, DMABUFD_CODE_LIMIT, EMFILE,
+            "the daemon holds %u buffers, its limit: raise its LimitNOFILE=", store->reserved);
     client->held++;
+    client->user->held++;
+    store->reserved++;
     return 0;
 }
 
-void store_unreserve(struct client *client)
+void store_unreserve(struct store *store, struct client *client)
 {
     client->held--;
+    client->user->held--;
+    store->reserved--;
 }
 
-static struct hold *attach(struct client *client, struct buffer *buffer)
+static struct hold *attach(struct store *store, struct client *client, struct buffer *buffer)
 {
     struct hold *hold = calloc(1, sizeof(*hold));
 
     if (!hold)
         return NULL;
-    *hold = (struct hold){ .client = client, .buffer = buffer, .count = 1 };
+    *hold = (struct hold){
+        .client = client, .buffer = buffer, .count = 1, .serial = ++store->last_serial
+    };
     LIST_INSERT_HEAD(&client->holds, hold, client_link);
     LIST_INSERT_HEAD(&buffer->holds, hold, buffer_link);
     buffer->holders++;
@@ -104,7 +147,7 @@ int store_add(struct store *store, struct client *client, struct buffer *buffer,
 {
     if (slots_add(&store->buffers, buffer, &buffer->id) < 0)
         return no_memory(fault);
-    if (!attach(client, buffer)) {
+    if (!attach(store, client, buffer)) {
         slots_remove(&store->buffers, buffer->id);
         return no_memory(fault);
     }
@@ -116,13 +159,20 @@ int store_add(struct store *store, struct client *client, struct buffer *buffer,
     return 0;
 }
 
+static int not_a_buffer(struct fault *fault)
+{
+    return fault_set(fault, DMABUFD_CODE_NOT_A_BUFFER, ENXIO,
+                     "the descriptor is not a buffer of this daemon: pass the one of "
+                     "dmabufd_buffer_fd() itself or a dup of it, of a buffer that is still held");
+}
+
 int store_find(const struct store *store, int fd, struct buffer **ret, struct fault *fault)
 {
     struct buffer *buffer;
     struct stat st;
 
-    if (fstat(fd, &st) < 0)
-        return fault_set(fault, DMABUFD_CODE_INVALID, EBADF, "the descriptor cannot be examined");
+    if (memory_is_file(fd, NULL) < 0 || fstat(fd, &st) < 0)
+        return not_a_buffer(fault);
     LIST_FOREACH (buffer, &store->inodes[bucket_of(st.st_ino)], inode_link) {
         int same;
 
@@ -139,9 +189,7 @@ int store_find(const struct store *store, int fd, struct buffer **ret, struct fa
         *ret = buffer;
         return 0;
     }
-    return fault_set(fault, DMABUFD_CODE_NOT_A_BUFFER, ENXIO,
-                     "the descriptor is not a buffer of this daemon: pass the one of "
-                     "dmabufd_buffer_fd() itself or a dup of it, of a buffer that is still held");
+    return not_a_buffer(fault);
 }
 
 struct hold *store_held(const struct store *store, const struct client *client, uint64_t buffer)
@@ -173,8 +221,8 @@ int store_hold(struct store *store, struct client *client, struct buffer *buffer
     r = store_reserve(store, client, fault);
     if (r < 0)
         return r;
-    if (!attach(client, buffer)) {
-        store_unreserve(client);
+    if (!attach(store, client, buffer)) {
+        store_unreserve(store, client);
         return no_memory(fault);
     }
     return 0;
@@ -188,7 +236,7 @@ struct buffer *store_drop(struct store *store, struct hold *hold, bool all)
         return NULL;
     LIST_REMOVE(hold, client_link);
     LIST_REMOVE(hold, buffer_link);
-    hold->client->held--;
+    store_unreserve(store, hold->client);
     free(hold);
     if (--buffer->holders > 0)
         return NULL;

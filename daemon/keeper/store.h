@@ -17,10 +17,28 @@
 #include "daemon/keeper/job.h"
 #include "daemon/link.h"
 
+/** All connections of one user. */
+struct user {
+    LIST_ENTRY(user) link;
+    uint32_t uid;
+    uint32_t clients;
+    uint32_t held; /* as client.held, of all of them */
+};
+
+/** How much there may be. */
+struct store_limits {
+    uint32_t clients;
+    uint32_t buffers; /* of all together */
+    uint32_t buffers_of_user;
+    uint32_t buffers_of_client;
+};
+
 /** A connection, as the broker told of it. */
 struct client {
     uint64_t id; /* the broker's */
     struct link_peer peer;
+    struct user *user;
+    uint32_t job_count;
     uint32_t held; /* distinct buffers, and jobs that will become one */
     LIST_HEAD(, hold) holds;
     LIST_HEAD(, job) jobs; /* allocations at work */
@@ -31,6 +49,7 @@ struct hold {
     struct client *client;
     struct buffer *buffer;
     uint32_t count;
+    uint64_t serial; /* rises; the order of the client's list */
     LIST_ENTRY(hold) client_link;
     LIST_ENTRY(hold) buffer_link;
 };
@@ -38,8 +57,10 @@ struct hold {
 #define STORE_INODE_BUCKETS 4096U
 
 struct store {
-    uint32_t client_limit;
-    uint32_t buffer_limit;   /* of one client */
+    struct store_limits limits;
+    uint32_t reserved; /* buffers held, and jobs that will become one, of all */
+    uint64_t last_serial;
+    LIST_HEAD(, user) users;
     struct client **clients; /* by slots_index() of the id */
     uint32_t client_count;
     struct slots buffers;
@@ -49,7 +70,7 @@ struct store {
 };
 
 /** store_init() - Return: 0 or -ENOMEM. */
-int store_init(struct store *store, uint32_t client_limit, uint32_t buffer_limit);
+int store_init(struct store *store, const struct store_limits *limits);
 
 /** store_deinit() - frees an empty store; allowed on a zeroed struct. */
 void store_deinit(struct store *store);
@@ -63,11 +84,11 @@ struct client *store_client(const struct store *store, uint64_t id);
 /** store_client_free() - forget a client that holds nothing any more and has no jobs. */
 void store_client_free(struct store *store, struct client *client);
 
-/** store_reserve() - one more buffer for @client. Return: 0, -EMFILE at its limit, with @fault. */
+/** store_reserve() - one more buffer for @client. Return: 0, -EMFILE at a limit, with @fault. */
 int store_reserve(struct store *store, struct client *client, struct fault *fault);
 
 /** store_unreserve() - it came to nothing. */
-void store_unreserve(struct client *client);
+void store_unreserve(struct store *store, struct client *client);
 
 /**
  * store_add() - a finished buffer, for which @client has a reservation, gets its first hold

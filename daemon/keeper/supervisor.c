@@ -89,6 +89,9 @@ static int on_message(void *data, const void *bytes, size_t size, struct wire_fd
     if (size == sizeof(request)) {
         memcpy(&request, bytes, sizeof(request));
         if (request.op == LINK_READY) {
+            if (supervisor->is_ready)
+                return -EBADMSG;
+            supervisor->is_ready = true;
             supervisor->was_ready = true;
             supervisor->failures = 0;
             supervisor->ready(supervisor->data);
@@ -109,7 +112,16 @@ static void on_closed(void *data, int error)
         kill(supervisor->pid, SIGKILL);
 }
 
-static const struct channel_ops link_ops = { .message = on_message, .closed = on_closed };
+static void on_drained(void *data)
+{
+    struct supervisor *supervisor = data;
+
+    service_drained(supervisor->service);
+}
+
+static const struct channel_ops link_ops = { .message = on_message,
+                                             .drained = on_drained,
+                                             .closed = on_closed };
 
 static int high_dup(int fd)
 {
@@ -141,6 +153,7 @@ static int start(struct supervisor *supervisor, struct fault *fault)
                          strerror(-r));
     }
     supervisor->started_ns = now_ns();
+    supervisor->is_ready = false;
     service->broker_starts++;
     log_debug("broker %u started, pid %d", service->broker_starts, (int)supervisor->pid);
     return 0;

@@ -27,6 +27,7 @@ struct supervisor {
     void (*hopeless)(void *data); /* the very first brokers do not come up */
     void *data;
     unsigned int failures; /* brokers in a row that were never ready */
+    bool is_ready;         /* the one of now */
     bool was_ready;
     bool stopping;
 };

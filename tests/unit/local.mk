@@ -2,6 +2,7 @@
 # client/local.mk, with the library that it tests.
 check_LTLIBRARIES += libunit.la
 libunit_la_SOURCES = \
+	tests/unit/channel-end.c tests/unit/channel-end.h \
 	tests/unit/cmocka-all.h \
 	tests/unit/getpa.c tests/unit/getpa.h \
 	tests/unit/hugepages.c tests/unit/hugepages.h \
@@ -9,7 +10,7 @@ libunit_la_SOURCES = \
 	tests/unit/rig.c tests/unit/rig.h \
 	tests/unit/samples.c tests/unit/samples.h \
 	tests/unit/support.c tests/unit/support.h
-libunit_la_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS)
+libunit_la_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(EVENT_CFLAGS)
 libunit_la_LIBADD = libdaemon.la
 
 unit_cppflags = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(EVENT_CFLAGS) $(SYSTEMD_CFLAGS)
@@ -20,6 +21,7 @@ unit_programs = \
 	tests/unit/test-buffer \
 	tests/unit/test-buffer-kept \
 	tests/unit/test-channel \
+	tests/unit/test-channel-closed \
 	tests/unit/test-channel-inflight \
 	tests/unit/test-extents \
 	tests/unit/test-fake \
@@ -56,6 +58,10 @@ tests_unit_test_channel_SOURCES = tests/unit/test-channel.c
 tests_unit_test_channel_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_channel_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ioctl
 tests_unit_test_channel_LDADD = $(unit_ldadd)
+
+tests_unit_test_channel_closed_SOURCES = tests/unit/test-channel-closed.c
+tests_unit_test_channel_closed_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_channel_closed_LDADD = $(unit_ldadd)
 
 tests_unit_test_channel_inflight_SOURCES = tests/unit/test-channel-inflight.c
 tests_unit_test_channel_inflight_CPPFLAGS = $(unit_cppflags)

@@ -80,12 +80,13 @@ void rig_end_broker(struct rig *rig)
 
 void rig_open(struct rig *rig, struct backend *backend, uint32_t max_clients, uint32_t max_buffers)
 {
+    const struct store_limits limits = { max_clients, 1 << 20, 1 << 20, max_buffers };
+
     *rig = (struct rig){ .backend = backend, .broker = -1 };
     rig->base = event_base_new();
     need(rig->base != NULL, "event loop");
     need(memory_init(&rig->memory, MEMORY_LIMIT, 0, NULL) == 0, "memory");
-    need(service_init(&rig->service, rig->base, backend, &rig->memory, max_clients, max_buffers,
-                      NULL) == 0,
+    need(service_init(&rig->service, rig->base, backend, &rig->memory, &limits, NULL) == 0,
          "service");
     rig->service.idle = on_idle;
     rig->service.idle_data = rig;
@@ -102,8 +103,13 @@ void rig_pump(struct rig *rig)
 bool rig_await_worker(struct rig *rig)
 {
     struct pollfd wait = { .fd = workers_fd(rig->service.workers), .events = POLLIN };
+    int r;
 
-    return poll(&wait, 1, PATIENCE_MS) == 1;
+    /* A fuzzer has its timers. */
+    do {
+        r = poll(&wait, 1, PATIENCE_MS);
+    } while (r < 0 && errno == EINTR);
+    return r == 1;
 }
 
 bool rig_settle(struct rig *rig)
@@ -175,6 +181,7 @@ bool rig_close(struct rig *rig)
     rig_end_broker(rig);
     empty = rig_settle(rig) && rig_empty(rig) && rig->service.unreleasable == 0;
     service_deinit(&rig->service);
+    memory_deinit(&rig->memory);
     rig->backend = backend_close(rig->backend);
     event_base_free(rig->base);
     return empty;

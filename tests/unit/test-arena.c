@@ -321,6 +321,7 @@ static void mapping(void **unused)
 struct race {
     struct arena arena;
     struct item items[4];
+    atomic_uint lucky; /* readers that have translated something */
     atomic_bool stop;
 };
 
@@ -339,7 +340,8 @@ static void *reader(void *argument)
         /* Each buffer is one run that ends at a multiple of 2 MiB, whichever it is by now. */
         if ((address + length) % (2 * MIB) || length > 2 * MIB || offset + length != 2 * MIB)
             return (void *)1;
-        hits++;
+        if (hits++ == 0)
+            atomic_fetch_add(&race->lucky, 1);
     }
     return hits ? NULL : (void *)2;
 }
@@ -361,7 +363,8 @@ static void concurrent_readers(void **unused)
     }
     for (size_t i = 0; i < 3; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, reader, race), 0);
-    for (int i = 0; i < 2000; i++) {
+    /* However long it takes until each reader has had its turn. */
+    for (int i = 0; i < 2000 || atomic_load(&race->lucky) < 3; i++) {
         const struct arena_range *range = &race->items[random_number(&seed) % 4].range;
         struct dmabufd_span span = { 0, (random_number(&seed) % 1000) << 32, 2 * MIB };
 

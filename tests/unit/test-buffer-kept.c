@@ -30,6 +30,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
+    memory_deinit(&memory);
     mock_deinit(&mock);
     return support_fds() == fds && memory.charged == 0 && mock.disorder == 0 ? 0 : -1;
 }

@@ -70,6 +70,9 @@ static void assert_resolves(const struct expectation *e)
             assert_int_equal(fault.error, 0);
             assert_true(getpa.shortest >= 1);
             assert_true(getpa.longest <= RESOLVE_ASK_MAX);
+            /* The kernel would walk all that it is asked for. */
+            if (e->huge_page)
+                assert_int_equal(getpa.longest, 1);
             assert_int_equal(getpa.questions, e->questions[version]);
         }
     }

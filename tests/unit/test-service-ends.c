@@ -261,7 +261,7 @@ static void unreleasable_after_a_failed_build(void **state)
     atomic_store(&mock.unpins_refused, 1);
     assert_int_equal(request(LINK_CLIENT_NEW, 1, 0), 0);
     assert_int_equal(request(LINK_ALLOC, 1, 2 * BACKEND_PIECE), 0);
-    expect_reply(LINK_ALLOC, 2 * BACKEND_PIECE, EFAULT, &reply);
+    expect_reply(LINK_ALLOC, 2 * BACKEND_PIECE, EIO, &reply);
     assert_int_equal(store_client(&rig.service.store, 1)->held, 0);
     assert_int_equal(rig.service.unreleasable, 2 * BACKEND_PIECE);
     assert_non_null(LIST_FIRST(&rig.service.kept));

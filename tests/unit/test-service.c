@@ -217,7 +217,7 @@ static void failures_name_their_reason(void **state)
     (void)state;
     begin(rig_fake("fail=pin@1:EFAULT"));
     tell(LINK_CLIENT_NEW, 1);
-    assert_int_equal(alloc(1, K4, 0, &reply, NULL), EFAULT);
+    assert_int_equal(alloc(1, K4, 0, &reply, NULL), EIO);
     assert_int_equal(reply.u.fault.code, DMABUFD_CODE_BACKEND);
     assert_int_equal(alloc(1, 0, 0, &reply, NULL), EINVAL);
     assert_int_equal(reply.u.fault.code, DMABUFD_CODE_INVALID);
@@ -247,6 +247,7 @@ static uint64_t list_page(uint64_t client, uint64_t after, struct link_list *ret
 static void list_in_pages(void **state)
 {
     uint64_t ids[70], after = 0;
+    struct link_reply reply;
     struct link_list list;
     size_t seen = 0;
 
@@ -270,11 +271,16 @@ static void list_in_pages(void **state)
         }
     } while (after);
     assert_int_equal(seen, ARRAY_LEN(ids));
-    /* Behind the last, and behind one that it does not hold, there is nothing. */
-    assert_int_equal(list_page(1, ids[0], &list), 0);
+    /* Behind the oldest there is nothing. */
+    assert_int_equal(list_page(1, 1, &list), 0);
     assert_int_equal(list.count, 0);
-    assert_int_equal(list_page(2, ids[69], &list), 0);
-    assert_int_equal(list.count, 0);
+    /* The list goes on where it ended, even if what it ended with is gone. */
+    after = list_page(1, 0, &list);
+    assert_int_equal(free_one(1, list.entries[PROTO_LIST_PAGE - 1].id, &reply), 0);
+    list_page(1, after, &list);
+    assert_int_equal(list.entries[0].id, ids[ARRAY_LEN(ids) - 1 - PROTO_LIST_PAGE]);
+    assert_int_equal(list_page(2, 0, &list), 0);
+    assert_int_equal(list.count, 1);
     finish();
 }
 

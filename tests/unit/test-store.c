@@ -29,7 +29,8 @@ static int setup(void **state)
 {
     (void)state;
     fds = support_fds();
-    return store_init(&store, CLIENTS, BUFFERS);
+    return store_init(&store,
+                      &(struct store_limits){ CLIENTS, 100 * BUFFERS, 10 * BUFFERS, BUFFERS });
 }
 
 static int teardown(void **state)
@@ -143,11 +144,11 @@ static void reservations_count(void **state)
     assert_int_equal(client->held, BUFFERS);
     /* The limit is of each client. */
     assert_int_equal(store_reserve(&store, other, &fault), 0);
-    store_unreserve(other);
-    store_unreserve(client);
+    store_unreserve(&store, other);
+    store_unreserve(&store, client);
     assert_int_equal(store_reserve(&store, client, &fault), 0);
     for (uint32_t i = 0; i < BUFFERS; i++)
-        store_unreserve(client);
+        store_unreserve(&store, client);
     assert_int_equal(client->held, 0);
     store_client_free(&store, client);
     store_client_free(&store, other);
@@ -319,8 +320,8 @@ static void find_of_no_descriptor(void **state)
     struct fault fault = { 0 };
 
     (void)state;
-    assert_int_equal(store_find(&store, -1, &found, &fault), -EBADF);
-    assert_int_equal(fault.code, DMABUFD_CODE_INVALID);
+    assert_int_equal(store_find(&store, -1, &found, &fault), -ENXIO);
+    assert_int_equal(fault.code, DMABUFD_CODE_NOT_A_BUFFER);
     assert_null(found);
 }
 
