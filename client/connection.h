@@ -8,6 +8,7 @@
  *   buffers held through it                      buffer.c
  *   where they are mapped, what they translate   arena.c
  *   what a forked child must not do              registry.c
+ *   objects in buffers                           heap*.c, on top of all this
  *
  * Locks, in the order in which they may be taken: the registry's, then one connection's, then that
  * connection's arena's. None is held across a call that can block.

@@ -7,6 +7,14 @@ libclient_la_SOURCES = \
 	client/buffer.c client/buffer.h \
 	client/call.c client/call.h \
 	client/connection.c client/connection.h \
+	client/heap.c client/heap.h \
+	client/heap-cache.c client/heap-cache.h \
+	client/heap-classes.c client/heap-classes.h \
+	client/heap-create.c \
+	client/heap-map.c client/heap-map.h \
+	client/heap-pages.c client/heap-pages.h \
+	client/heap-slab.c client/heap-slab.h \
+	client/heap-supply.c client/heap-supply.h \
 	client/last-error.c client/last-error.h \
 	client/query.c \
 	client/registry.c client/registry.h \
@@ -61,4 +69,22 @@ TESTS += tests/unit/test-arena
 tests_unit_test_arena_SOURCES = tests/unit/test-arena.c
 tests_unit_test_arena_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_arena_LDADD = libclient.la $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test-heap tests/unit/test-heap-rules tests/unit/test-heap-threads
+TESTS += tests/unit/test-heap tests/unit/test-heap-rules tests/unit/test-heap-threads
+tests_unit_test_heap_SOURCES = tests/unit/test-heap.c \
+	tests/unit/heap-source.c tests/unit/heap-source.h \
+	tests/unit/support.c tests/unit/support.h tests/unit/cmocka-all.h
+tests_unit_test_heap_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_heap_LDADD = libclient.la $(CMOCKA_LIBS)
+tests_unit_test_heap_rules_SOURCES = tests/unit/test-heap-rules.c \
+	tests/unit/heap-source.c tests/unit/heap-source.h \
+	tests/unit/support.c tests/unit/support.h tests/unit/cmocka-all.h
+tests_unit_test_heap_rules_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_heap_rules_LDADD = libclient.la $(CMOCKA_LIBS)
+tests_unit_test_heap_threads_SOURCES = tests/unit/test-heap-threads.c \
+	tests/unit/heap-source.c tests/unit/heap-source.h \
+	tests/unit/support.c tests/unit/support.h tests/unit/cmocka-all.h
+tests_unit_test_heap_threads_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_heap_threads_LDADD = libclient.la $(CMOCKA_LIBS)
 endif

@@ -36,3 +36,9 @@ TESTS += tests/integration/test-register
 tests_integration_test_register_SOURCES = tests/integration/test-register.c
 tests_integration_test_register_CPPFLAGS = $(integration_cppflags)
 tests_integration_test_register_LDADD = libharness.la
+
+check_PROGRAMS += tests/integration/test-heap
+TESTS += tests/integration/test-heap
+tests_integration_test_heap_SOURCES = tests/integration/test-heap.c
+tests_integration_test_heap_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_heap_LDADD = libharness.la

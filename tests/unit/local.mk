@@ -30,6 +30,7 @@ unit_programs = \
 	tests/unit/test-kernel-abi \
 	tests/unit/test-memfd \
 	tests/unit/test-memory \
+	tests/unit/test-memory-foreign \
 	tests/unit/test-message \
 	tests/unit/test-parse \
 	tests/unit/test-resolve \
@@ -94,6 +95,10 @@ tests_unit_test_memfd_LDADD = $(unit_ldadd)
 tests_unit_test_memory_SOURCES = tests/unit/test-memory.c
 tests_unit_test_memory_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_memory_LDADD = $(unit_ldadd)
+
+tests_unit_test_memory_foreign_SOURCES = tests/unit/test-memory-foreign.c
+tests_unit_test_memory_foreign_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_memory_foreign_LDADD = $(unit_ldadd)
 
 tests_unit_test_message_SOURCES = tests/unit/test-message.c
 tests_unit_test_message_CPPFLAGS = $(unit_cppflags)

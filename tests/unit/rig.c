@@ -3,6 +3,7 @@
 #include "tests/unit/rig.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "common/cleanup.h"
+#include "common/memfd.h"
 #include "tests/unit/support.h"
 
 #define PATIENCE_MS  10000U
@@ -39,7 +41,14 @@ static void on_closed(void *data, int error)
     rig->service.link = channel_free(rig->service.link);
 }
 
-static const struct channel_ops link_ops = { .message = on_message, .closed = on_closed };
+static void on_drained(void *data)
+{
+    struct rig *rig = data;
+
+    service_drained(&rig->service);
+}
+
+static const struct channel_ops link_ops = { on_message, on_drained, on_closed };
 
 static void on_idle(void *data)
 {
@@ -163,6 +172,18 @@ size_t rig_drain(struct rig *rig)
             return count;
         count++;
     }
+}
+
+int rig_memory(size_t size)
+{
+    static const char page[4096];
+    int fd = -1;
+
+    need(memfd_open("client", 0, &fd) == 0, "memfd");
+    for (size_t at = 0; at < size; at += sizeof(page))
+        need(pwrite(fd, page, sizeof(page), (off_t)at) == sizeof(page), "memfd");
+    need(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0, "seal");
+    return fd;
 }
 
 bool rig_empty(const struct rig *rig)

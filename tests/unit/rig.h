@@ -60,6 +60,9 @@ bool rig_receive(struct rig *rig, struct link_reply *ret, struct wire_fds *ret_f
 /** rig_drain() - pump, and throw away all replies that are there. Return: how many. */
 size_t rig_drain(struct rig *rig);
 
+/** rig_memory() - a memfd as a client makes one to register: so many bytes written, sealed. */
+int rig_memory(size_t size);
+
 /** rig_empty() - nothing exists: no client, buffer, job, charge. */
 bool rig_empty(const struct rig *rig);
 

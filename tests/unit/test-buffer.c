@@ -48,9 +48,9 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    (void)state;
     bool clean = support_fds() == fds && memory.charged == 0;
 
+    (void)state;
     memory_deinit(&memory);
     if (pretending)
         hugepages_pretend(NULL, 0);

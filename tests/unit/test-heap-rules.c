@@ -173,6 +173,28 @@ static void zeroed(void **state)
     destroy(heap, &source);
 }
 
+/* Of pages that were in use and pages that never were. */
+static void zeroed_across_spans(void **state)
+{
+    struct test_source source;
+    dmabufd_heap *heap = create(&source, scattered, NULL);
+    unsigned char *p[100];
+
+    (void)state;
+    for (size_t i = 0; i < 100; i++) {
+        assert_non_null(p[i] = dmabufd_heap_alloc(heap, 4096, 0));
+        memset(p[i], 0xff, 4096);
+    }
+    for (size_t i = 0; i < 100; i++)
+        assert_int_equal(dmabufd_heap_free(heap, p[i]), 0);
+    p[0] = dmabufd_heap_alloc_with(heap, 2 * MIB, 0,
+                                   DMABUFD_HEAP_ALLOC_SCATTERED | DMABUFD_HEAP_ALLOC_ZERO);
+    assert_non_null(p[0]);
+    assert_int_equal(source.live, 1);
+    assert_true(p[0][0] == 0 && memcmp(p[0], p[0] + 1, 2 * MIB - 1) == 0);
+    destroy(heap, &source);
+}
+
 /* A device, or a process that holds the buffer too, writes all over it. */
 static void hostile_memory(void **state)
 {
@@ -431,6 +453,7 @@ int main(void)
         cmocka_unit_test(wrong_arguments),
         cmocka_unit_test(wrong_frees),
         cmocka_unit_test(zeroed),
+        cmocka_unit_test(zeroed_across_spans),
         cmocka_unit_test(hostile_memory),
         cmocka_unit_test(cache_hits),
         cmocka_unit_test(hysteresis),

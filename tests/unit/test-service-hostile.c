@@ -55,6 +55,11 @@ static int request(uint32_t op, uint64_t client, uint64_t first, uint64_t second
     return deliver(&message, sizeof(message), fd_count);
 }
 
+static bool brings_fd(uint32_t op)
+{
+    return op == LINK_LOOKUP || op == LINK_REGISTER;
+}
+
 static int new_client(uint64_t id)
 {
     return request(LINK_CLIENT_NEW, id, 0, 0, 0);
@@ -110,9 +115,12 @@ static void wrong_numbers_of_descriptors(void **state)
             assert_int_equal(request(none[i], none[i] == LINK_CLIENT_NEW ? 2 : 1, K4, 0, count),
                              -EBADMSG);
     }
-    assert_int_equal(request(LINK_LOOKUP, 1, 0, 0, 0), -EBADMSG);
-    for (size_t count = 2; count <= PROTO_FDS_MAX; count++)
+    for (size_t count = 0; count <= PROTO_FDS_MAX; count++) {
+        if (count == 1)
+            continue;
         assert_int_equal(request(LINK_LOOKUP, 1, 0, 0, count), -EBADMSG);
+        assert_int_equal(request(LINK_REGISTER, 1, 0, K4, count), -EBADMSG);
+    }
     assert_int_equal(support_fds(), before);
     /* The client is still there, and no other. */
     assert_int_equal(rig.service.store.client_count, 1);
@@ -131,7 +139,7 @@ static void clients_that_are_none(void **state)
     for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
         for (uint32_t op = 0; op <= LINK_OP_END; op++) {
             if (op != LINK_CLIENT_NEW)
-                assert_int_equal(request(op, ids[i], K4, 0, op == LINK_LOOKUP), -EBADMSG);
+                assert_int_equal(request(op, ids[i], K4, 0, brings_fd(op)), -EBADMSG);
         }
     }
     assert_int_equal(rig.service.jobs, 0);
@@ -229,6 +237,74 @@ static void limits_hold_in_a_burst(void **state)
     assert_int_equal(refused, 100 - BUFFERS);
 }
 
+/* More under way than any client is let have by an honest broker. */
+static void too_much_under_way(void **state)
+{
+    (void)state;
+    rig.service.store.limits.buffers_of_client = 1000;
+    assert_int_equal(new_client(1), 0);
+    assert_int_equal(new_client(2), 0);
+    for (int round = 0; round < 3; round++) {
+        for (unsigned int i = 0; i < PROTO_IN_FLIGHT_MAX; i++)
+            assert_int_equal(request(LINK_ALLOC, 1, K4, 0, 0), 0);
+        assert_int_equal(request(LINK_ALLOC, 1, K4, 0, 0), -EBADMSG);
+        assert_int_equal(store_client(&rig.service.store, 1)->held,
+                         (unsigned int)(round + 1) * PROTO_IN_FLIGHT_MAX);
+        assert_int_equal(request(LINK_ALLOC, 2, K4, 0, 0), 0);
+        /* What is finished does not count. */
+        assert_true(rig_settle(&rig));
+        assert_int_equal(rig_drain(&rig), PROTO_IN_FLIGHT_MAX + 1);
+    }
+}
+
+/* The keeper was out of descriptors when the message came. */
+static void lost_descriptors(void **state)
+{
+    static const uint32_t ops[] = { LINK_LOOKUP, LINK_REGISTER };
+
+    (void)state;
+    assert_int_equal(new_client(1), 0);
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+        struct link_request message = { .op = ops[i], .client = 1, .tag = 5 };
+        struct wire_fds fds = WIRE_FDS_NONE;
+        struct link_reply reply;
+
+        fds.lost = true;
+        assert_int_equal(service_request(&rig.service, &message, sizeof(message), &fds), 0);
+        receive(&reply, EMFILE, DMABUFD_CODE_LIMIT);
+        assert_int_equal(reply.op, ops[i]);
+        assert_int_equal(reply.tag, 5);
+    }
+    assert_int_equal(store_client(&rig.service.store, 1)->held, 0);
+}
+
+#define QUESTIONS 5000
+
+/* Who asks and does not read the answers is not read any more; what waits is bounded. */
+static void broker_that_does_not_read(void **state)
+{
+    struct link_request message = { .op = LINK_STATUS, .client = 1 };
+    size_t sent = 0, answered = 0, most = 0;
+
+    (void)state;
+    assert_int_equal(new_client(1), 0);
+    for (int i = 0; i < QUESTIONS && sent < QUESTIONS; i++) {
+        while (sent < QUESTIONS && rig_send(&rig, &message, sizeof(message), -1) == 0)
+            sent++;
+        rig_pump(&rig);
+        most = channel_queued(rig.service.link) > most ? channel_queued(rig.service.link) : most;
+        assert_true(most <= LINK_QUEUE_MAX + 1);
+    }
+    assert_int_equal(most, LINK_QUEUE_MAX + 1);
+    assert_true(sent < QUESTIONS);
+    /* When it reads again, all goes on. */
+    for (int i = 0; i < QUESTIONS && answered < sent; i++)
+        answered += rig_drain(&rig);
+    assert_int_equal(answered, sent);
+    assert_int_equal(channel_queued(rig.service.link), 0);
+    assert_false(rig.ended);
+}
+
 /* Over the link itself: it ends, with that reason. */
 static void link_ends(void **state)
 {
@@ -269,6 +345,11 @@ static void make_message(struct link_request *message, uint64_t *random)
             message->u.alloc.constraints = (struct dmabufd_constraints){ 0 };
         message->u.alloc.page_size = support_below(random, 4) ? 0 : K4 << support_below(random, 3);
         break;
+    case LINK_REGISTER:
+        message->u.registration =
+            (struct link_registration){ .offset = support_below(random, 2) * K4,
+                                        .size = support_below(random, 3) * K4 };
+        break;
     case LINK_FREE:
     case LINK_LIST:
         /* The ids that the table gives at the moment: place and, low, how often used. */
@@ -283,12 +364,14 @@ static void make_message(struct link_request *message, uint64_t *random)
     }
 }
 
-/* A look-up brings the descriptor of some buffer there is, or of none. */
-static int some_descriptor(uint64_t *random)
+/* Of some buffer there is, or of none, or of memory that could be registered. */
+static int some_descriptor(uint32_t op, uint64_t *random)
 {
     uint32_t cursor = (uint32_t)support_below(random, 64);
     const struct buffer *buffer = slots_next(&rig.service.store.buffers, &cursor);
 
+    if (op == LINK_REGISTER && support_below(random, 4))
+        return rig_memory(2 * K4);
     return buffer ? fcntl(buffer->fd, F_DUPFD_CLOEXEC, 0) : open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -307,11 +390,11 @@ static void any_messages(void **state)
         make_message(&message, &random);
         if (support_below(&random, 64) == 0)
             size = support_below(&random, sizeof(message));
-        count = message.op == LINK_LOOKUP;
+        count = brings_fd(message.op);
         if (support_below(&random, 64) == 0)
             count = support_below(&random, 3);
         for (size_t j = 0; j < count; j++)
-            wire_fds_put(&fds, some_descriptor(&random));
+            wire_fds_put(&fds, some_descriptor(message.op, &random));
         r = service_request(&rig.service, &message, size, &fds);
         assert_true(r == 0 || r == -EBADMSG);
         bad += r < 0;
@@ -348,6 +431,9 @@ int main(void)
         TEST(buffers_of_others),
         TEST(sizes_that_cannot_be),
         TEST(limits_hold_in_a_burst),
+        TEST(too_much_under_way),
+        TEST(lost_descriptors),
+        TEST(broker_that_does_not_read),
         TEST(link_ends),
         TEST(any_messages),
     };

@@ -194,6 +194,63 @@ static void look_up_by_descriptor(void **state)
     finish();
 }
 
+static int register_memory(uint64_t client, int fd, uint64_t offset, uint64_t size,
+                           struct link_reply *reply, struct wire_fds *fds)
+{
+    struct link_request request = { .op = LINK_REGISTER,
+                                    .client = client,
+                                    .u.registration = { .offset = offset, .size = size } };
+
+    return ask(&request, fd, reply, fds);
+}
+
+/* Memory that the client made: pinned like ours, but not charged, and nobody else's to find. */
+static void register_and_free(void **state)
+{
+    CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
+    CLEANUP_FD int fd = -1;
+    struct link_reply reply;
+
+    (void)state;
+    begin(rig_fake("layout=run:8K"));
+    fd = rig_memory(6 * K4);
+    tell(LINK_CLIENT_NEW, 1);
+    assert_int_equal(register_memory(1, fd, K4, 5 * K4, &reply, &fds), 0);
+    assert_int_equal(fds.count, 0);
+    assert_int_equal(reply.u.buffer.size, 5 * K4);
+    assert_int_equal(reply.u.buffer.page_size, K4);
+    assert_int_equal(reply.u.buffer.span_count, 3);
+    assert_int_equal(spans_check(reply.u.buffer.spans, 3, 5 * K4), 0);
+    assert_int_equal(rig.memory.charged, 0);
+    assert_int_equal(status(1).pinned, 1);
+    assert_int_equal(free_one(1, reply.u.buffer.id, &reply), 0);
+    assert_int_equal(status(1).pinned, 0);
+    assert_int_equal(rig.memory.charged, 0);
+    /* Beyond its end, and what is no memory file. */
+    assert_int_equal(register_memory(1, fd, 2 * K4, 5 * K4, &reply, NULL), EINVAL);
+    assert_int_equal(reply.u.fault.code, DMABUFD_CODE_INVALID);
+    assert_int_equal(register_memory(1, rig.broker, 0, K4, &reply, NULL), EOPNOTSUPP);
+    assert_int_equal(store_client(&rig.service.store, 1)->held, 0);
+    fd_close(&fd);
+    finish();
+}
+
+static void registered_memory_is_not_found(void **state)
+{
+    CLEANUP_FD int fd = -1;
+    struct link_reply reply;
+
+    (void)state;
+    begin(rig_fake(NULL));
+    fd = rig_memory(K4);
+    tell(LINK_CLIENT_NEW, 1);
+    assert_int_equal(register_memory(1, fd, 0, K4, &reply, NULL), 0);
+    assert_int_equal(lookup(1, fd, &reply, NULL), ENXIO);
+    assert_int_equal(reply.u.fault.code, DMABUFD_CODE_NOT_A_BUFFER);
+    fd_close(&fd);
+    finish();
+}
+
 static void limit_of_a_client(void **state)
 {
     struct link_reply reply;
@@ -397,6 +454,8 @@ int main(void)
         cmocka_unit_test(allocate_and_free),
         cmocka_unit_test(long_list_comes_as_a_table),
         cmocka_unit_test(look_up_by_descriptor),
+        cmocka_unit_test(register_and_free),
+        cmocka_unit_test(registered_memory_is_not_found),
         cmocka_unit_test(limit_of_a_client),
         cmocka_unit_test(failures_name_their_reason),
         cmocka_unit_test(list_in_pages),
