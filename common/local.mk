@@ -2,6 +2,7 @@
 noinst_LTLIBRARIES += libcommon.la
 libcommon_la_SOURCES = \
 	common/cleanup.h \
+	common/clock.h \
 	common/extents.c common/extents.h \
 	common/fault.c common/fault.h \
 	common/kernel-abi.h \

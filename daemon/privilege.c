@@ -85,7 +85,6 @@ static int become(uid_t uid, gid_t gid)
 
 int privilege_drop(uid_t uid, gid_t gid, struct fault *fault)
 {
-    pid_t parent = getppid();
     uint64_t permitted;
     int r = uid == (uid_t)-1 ? 0 : become(uid, gid);
 
@@ -99,9 +98,6 @@ int privilege_drop(uid_t uid, gid_t gid, struct fault *fault)
         (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ||
          prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0))
         r = -errno;
-    /* The parent may have died before the kernel was told to watch it. */
-    if (r == 0 && getppid() != parent)
-        r = -ESRCH;
     if (r < 0)
         return fault_set(fault, DMABUFD_CODE_INTERNAL, -r, "cannot become unprivileged: %s",
                          strerror(-r));

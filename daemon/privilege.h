@@ -23,7 +23,8 @@ int privilege_keep_needed(struct fault *fault);
  * @uid: (uid_t)-1: stay who we are
  *
  * No groups, no capability in any set, no way to get one (no_new_privs), not traceable by processes
- * of the same user, killed with its parent.
+ * of the same user, killed with its parent. A parent that is dead already shows by the end of the
+ * link.
  *
  * Return: 0, or a negative errno with @fault: then the process must end.
  */

@@ -5,9 +5,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/segments.h"
 #include "daemon/keeper/arrange.h"
 #include "daemon/log.h"
@@ -16,14 +16,6 @@
 enum { SOURCE_BUFFER, SOURCE_SCOUT, SOURCE_COUNT };
 
 #define SCOUT_MIN (UINT64_C(16) << 20)
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
 
 /* Four times as much each round, of what is free. */
 static uint64_t scout_size(const struct buffer *buffer, unsigned int round)
