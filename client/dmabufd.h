@@ -168,7 +168,8 @@ int dmabufd_lookup(dmabufd *d, int fd, dmabufd_buffer **ret);
  *
  * The buffer is a mapping of its own: dmabufd_translate() takes pointers into
  * dmabufd_buffer_data(), not into other mappings of the memfd. dmabufd_lookup() does not know it;
- * another process registers the memfd itself.
+ * another process registers the memfd itself. During the call the memfd's file position must not be
+ * relied on (read(2), write(2), lseek(2) through any descriptor of the same open file).
  *
  * Return: as dmabufd_alloc_constrained(), and: -EBADF: @fd is not open; -EACCES: not open for
  * reading and writing; -EOPNOTSUPP: not a memfd; -EPERM: a seal is missing or in the way; -EINVAL:

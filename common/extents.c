@@ -132,6 +132,9 @@ int extents_give(struct extents *extents, uint64_t start, uint64_t length)
         after->start = start;
         after->length += length;
     } else {
+        /* There is room for whatever extents_take() returned; not so for parts of it. */
+        if (extents->count == extents->capacity)
+            return -EINVAL;
         insert_at(extents, i, (struct extent){ start, length });
     }
     extents->used--;

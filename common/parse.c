@@ -54,7 +54,8 @@ int parse_size(const char *text, uint64_t *ret)
     }
     if (*end && strcasecmp(end, "B") != 0 && !(suffix && strcasecmp(end, "iB") == 0))
         return -EINVAL;
-    if (__builtin_mul_overflow(value, UINT64_C(1) << shift, ret))
+    if (__builtin_mul_overflow(value, UINT64_C(1) << shift, &value))
         return -ERANGE;
+    *ret = value;
     return 0;
 }

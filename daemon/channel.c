@@ -34,6 +34,7 @@ struct channel {
     bool one_unread;
     bool paused;
     bool closing;
+    bool hung_up;     /* the peer has ended; what it sent before may be unread */
     bool backing_off; /* sending nothing until retry fires */
     bool in_callback; /* freeing must wait until we are out of the owner's function */
     bool free_wanted;
@@ -193,6 +194,7 @@ static void on_hangup(evutil_socket_t fd, short what, void *data)
 
     (void)fd;
     (void)what;
+    channel->hung_up = true;
     if (channel->paused)
         channel_close_later(channel, 0);
 }
@@ -293,6 +295,8 @@ void channel_pause(struct channel *channel, bool pause)
     if (channel->paused == pause || channel->closing)
         return;
     channel->paused = pause;
+    if (pause && channel->hung_up)
+        channel_close_later(channel, 0);
     if (!pause)
         event_active(channel->readable, EV_READ, 0);
 }
