@@ -15,9 +15,11 @@ libdaemon_la_SOURCES = \
 	daemon/broker/request.c daemon/broker/request.h \
 	daemon/broker/session.c daemon/broker/session.h \
 	daemon/broker/upstream.c daemon/broker/upstream.h \
+	daemon/keeper/answer.c daemon/keeper/answer.h \
 	daemon/keeper/arrange.c daemon/keeper/arrange.h \
 	daemon/keeper/backend.c daemon/keeper/backend.h \
 	daemon/keeper/buffer.c daemon/keeper/buffer.h \
+	daemon/keeper/build.c daemon/keeper/build.h \
 	daemon/keeper/donor.c daemon/keeper/donor.h \
 	daemon/keeper/fake.c \
 	daemon/keeper/iommu-ioctl.c daemon/keeper/iommu-ioctl.h \

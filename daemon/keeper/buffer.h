@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Buffer: one piece of client memory with all that belongs to it, and the two long jobs on it:
- * building (allocate, pin, resolve) and tearing down (unpin, free), each in short steps.
+ * Buffer: one piece of client memory with all that belongs to it, and the steps of its life. A step
+ * is one piece (backend.h), so that on one worker thread large requests take turns.
  *
- * While a job runs the buffer belongs to it alone; who holds a finished buffer is the store's
- * business (store.h).
+ * How a buffer comes out of these steps is build.c's; who holds a finished one is the store's.
  */
 #ifndef KEEPER_BUFFER_H
 #define KEEPER_BUFFER_H
@@ -39,44 +38,11 @@ struct buffer {
     uint32_t holders; /* clients */
 };
 
-enum build_result {
-    BUILD_MORE,   /* call again */
-    BUILD_DONE,   /* ready */
-    BUILD_FAILED, /* nothing is left of it but the struct; the fault says why */
-};
-
-/** What building needs to go on; zero-initialise. */
-struct build {
-    uint64_t asked;  /* bytes, as the client asked */
-    uint64_t wanted; /* page size, 0: choose */
-    uint64_t offset; /* of registered memory in its file */
-    struct dmabufd_constraints constraints;
-    uint64_t choices[3];
-    int choice_count;
-    int choice;
-    bool started;
-    bool searching; /* the memory is there but does not meet the constraints, see search.h */
-    unsigned int round;
-    uint64_t deadline_ns;
-    struct fault closest; /* what the best pages came to, kept while smaller ones are tried */
-};
-
 /** buffer_new() - an empty shell. Return: NULL without memory. */
 struct buffer *buffer_new(void);
 
 /** buffer_free() - free the shell of a torn-down buffer; NULL is allowed. Returns NULL. */
 struct buffer *buffer_free(struct buffer *buffer);
-
-/**
- * buffer_build_step() - go on building, for a few milliseconds
- * @cancelled: give up and undo; may become true at any time
- *
- * Automatic page sizes fall back from huge to small when the huge ones run out on the way. A step
- * takes longer once build->searching is set.
- */
-enum build_result buffer_build_step(struct buffer *buffer, struct build *build,
-                                    struct memory *memory, struct backend *backend,
-                                    const atomic_bool *cancelled, struct fault *fault);
 
 /**
  * buffer_teardown_step() - go on tearing down, for a few milliseconds
@@ -89,8 +55,6 @@ enum build_result buffer_build_step(struct buffer *buffer, struct build *build,
  */
 int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct backend *backend,
                          struct fault *fault);
-
-/* The steps of building and tearing down, for those who combine them in another way. */
 
 /** buffer_begin() - make the memfd of @size bytes, a multiple of @page_size, and choose a place. */
 int buffer_begin(struct buffer *buffer, uint64_t size, uint64_t page_size, struct memory *memory,

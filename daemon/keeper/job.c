@@ -44,9 +44,8 @@ static bool run_step(struct workers *workers, struct job *job)
     int r;
 
     if (job->kind == JOB_BUILD) {
-        enum build_result result =
-            buffer_build_step(job->buffer, &job->build, workers->memory, workers->backend,
-                              &job->cancelled, &job->fault);
+        enum build_result result = build_step(job->buffer, &job->build, workers->memory,
+                                              workers->backend, &job->cancelled, &job->fault);
 
         job->failed = result == BUILD_FAILED;
         return result != BUILD_MORE;

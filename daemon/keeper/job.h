@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "daemon/keeper/buffer.h"
+#include "daemon/keeper/build.h"
 
 /** Buffers up to this many bytes go by the express lane. */
 #define JOB_EXPRESS_MAX (UINT64_C(2) << 20)

@@ -139,15 +139,15 @@ static int rebuild(struct buffer *buffer, struct buffer *scout, struct buffer *f
 }
 
 static int one_try(struct buffer *buffer, struct buffer *scout, struct buffer *fresh,
-                   const struct build *build, uint64_t size, struct memory *memory,
-                   struct backend *backend, const atomic_bool *cancelled)
+                   const struct dmabufd_constraints *constraints, uint64_t size,
+                   struct memory *memory, struct backend *backend, const atomic_bool *cancelled)
 {
     const struct buffer *sources[SOURCE_COUNT] = { buffer, scout };
     CLEANUP_FREE struct frame *chosen = NULL;
     int r = look(scout, size, buffer->page_size, memory, backend, cancelled);
 
     if (r == 0)
-        chosen = choose(sources, &build->constraints, &r);
+        chosen = choose(sources, constraints, &r);
     if (r == 0)
         r = rebuild(buffer, scout, fresh, chosen, memory, backend);
     if (r == 0)
@@ -172,29 +172,31 @@ static int repair(struct buffer *buffer, struct memory *memory, struct backend *
     return r;
 }
 
-int search_round(struct buffer *buffer, struct build *build, struct memory *memory,
+int search_round(struct search *search, struct buffer *buffer,
+                 const struct dmabufd_constraints *constraints, struct memory *memory,
                  struct backend *backend, const atomic_bool *cancelled, struct fault *fault)
 {
-    uint64_t size = scout_size(buffer, build->round);
+    uint64_t size = scout_size(buffer, search->round);
     struct buffer *scout = buffer_new(), *fresh = buffer_new();
     struct fit fit;
     int r = -ENOMEM;
 
-    if (build->round++ == 0)
-        build->deadline_ns = now_ns() + SEARCH_SECONDS * UINT64_C(1000000000);
+    if (search->round++ == 0)
+        search->deadline_ns = now_ns() + SEARCH_SECONDS * UINT64_C(1000000000);
     if (scout && fresh && size > 0)
-        one_try(buffer, scout, fresh, build, size, memory, backend, cancelled);
+        one_try(buffer, scout, fresh, constraints, size, memory, backend, cancelled);
     if (scout && fresh)
         r = repair(buffer, memory, backend, fault);
     discard(scout, memory, backend);
     discard(fresh, memory, backend);
     if (r < 0)
         return r;
-    constraints_fit(&build->constraints, buffer->spans.list, buffer->spans.count, &fit);
-    r = constraints_met(&build->constraints, &fit, fault);
+    constraints_fit(constraints, buffer->spans.list, buffer->spans.count, &fit);
+    r = constraints_met(constraints, &fit, fault);
     if (r == 0)
         return 0;
-    return build->round < SEARCH_ROUNDS && now_ns() < build->deadline_ns && !atomic_load(cancelled)
+    return search->round < SEARCH_ROUNDS && now_ns() < search->deadline_ns &&
+                   !atomic_load(cancelled)
                ? 1
                : r;
 }

@@ -23,6 +23,12 @@
 #define SEARCH_ROUNDS  6U
 #define SEARCH_SECONDS 10U
 
+/** How far a search is; zero-initialise. */
+struct search {
+    unsigned int round;
+    uint64_t deadline_ns;
+};
+
 /**
  * search_round() - one round; takes up to a second or so
  * @buffer: finished but for its constraints; replaced by one that meets them, or by another try
@@ -31,7 +37,8 @@
  * Return: 0, it meets them; 1, call again; -ENOSPC with @fault, how close it came: the bounds are
  * reached; another negative errno. The buffer is whole in any case and the caller's to tear down.
  */
-int search_round(struct buffer *buffer, struct build *build, struct memory *memory,
+int search_round(struct search *search, struct buffer *buffer,
+                 const struct dmabufd_constraints *constraints, struct memory *memory,
                  struct backend *backend, const atomic_bool *cancelled, struct fault *fault);
 
 #endif

@@ -11,86 +11,9 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/segments.h"
+#include "daemon/keeper/answer.h"
 #include "daemon/link.h"
 #include "daemon/log.h"
-
-static void answer(struct service *service, const struct link_reply *reply, struct wire_fds *fds)
-{
-    if (service->link && channel_send(service->link, reply, sizeof(*reply), fds) == 0) {
-        /* A broker that asks and does not read waits until it has read. */
-        if (channel_queued(service->link) > LINK_QUEUE_MAX)
-            channel_pause(service->link, true);
-        return;
-    }
-    if (fds)
-        wire_fds_close(fds);
-    /* A reply that cannot even be queued would leave a client waiting: begin anew. */
-    if (service->link)
-        channel_close_later(service->link, -ENOMEM);
-}
-
-/* What the kernel refused us is not what the client did wrong: one errno for each kind of it. */
-static int errno_for_client(const struct fault *fault)
-{
-    switch (fault->code) {
-    case DMABUFD_CODE_BACKEND:
-    case DMABUFD_CODE_INTERNAL:
-        return EIO;
-    case DMABUFD_CODE_LIMIT:
-        return EMFILE;
-    default:
-        return fault->error;
-    }
-}
-
-static void refuse(struct service *service, uint32_t op, uint64_t tag, const struct fault *fault)
-{
-    struct link_reply reply = { .op = op, .tag = tag, .u.fault = *fault };
-
-    reply.error = reply.u.fault.error = errno_for_client(fault);
-    answer(service, &reply, NULL);
-}
-
-/* Descriptors go out as duplicates: sending must not cost us ours. */
-static int put_dup(struct wire_fds *fds, int fd, struct fault *fault)
-{
-    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-
-    if (copy < 0 || wire_fds_put(fds, copy) < 0)
-        return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
-                         "the daemon is out of file descriptors: raise LimitNOFILE");
-    return 0;
-}
-
-/* The reply to an allocation or look-up that succeeded, with the descriptors the client lacks. */
-static int answer_buffer(struct service *service, uint32_t op, uint64_t tag,
-                         const struct buffer *buffer, struct fault *fault)
-{
-    CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
-    struct link_reply reply = {
-        .op = op,
-        .tag = tag,
-        .u.buffer = { .id = buffer->id,
-                      .size = buffer->size,
-                      .page_size = buffer->page_size,
-                      .mode = service->backend->mode,
-                      .pin = service->backend->pin,
-                      .span_count = buffer->span_count },
-    };
-    int r = 0;
-
-    if (op == LINK_ALLOC)
-        r = put_dup(&fds, buffer->fd, fault);
-    if (r == 0 && buffer->table_fd >= 0)
-        r = put_dup(&fds, buffer->table_fd, fault);
-    if (r < 0)
-        return r;
-    if (buffer->table_fd < 0)
-        memcpy(reply.u.buffer.spans, buffer->spans.list,
-               buffer->spans.count * sizeof(buffer->spans.list[0]));
-    answer(service, &reply, &fds);
-    return 0;
-}
 
 static struct job *job_new(enum job_kind kind, struct buffer *buffer)
 {
@@ -110,13 +33,12 @@ static void submit(struct service *service, struct job *job)
 }
 
 /* Memory that may not go back: stays pinned, with its descriptor, for good; law 2. */
-static void keep_unreleasable(struct service *service, struct buffer *buffer,
-                              const struct fault *fault)
+static void keep_unreleasable(struct service *service, struct buffer *buffer, const char *why)
 {
-    service->unreleasable += buffer->size;
+    service->unreleasable += buffer->mapping.pinned;
     LIST_INSERT_HEAD(&service->kept, buffer, inode_link);
-    log_err("%llu bytes stay pinned until the daemon ends: %s", (unsigned long long)buffer->size,
-            fault->text);
+    log_err("%llu bytes stay pinned until the daemon ends: %s",
+            (unsigned long long)buffer->mapping.pinned, why);
 }
 
 /* @fault: why the kernel refused, or NULL. */
@@ -124,7 +46,7 @@ static void torn_down(struct service *service, struct buffer *buffer, const stru
 {
     service->pinned--;
     if (fault)
-        keep_unreleasable(service, buffer, fault);
+        keep_unreleasable(service, buffer, fault->text);
     else
         buffer_free(buffer);
 }
@@ -154,7 +76,7 @@ static void tear_down(struct service *service, struct buffer *buffer,
     if (reply_to) {
         struct link_reply reply = { .op = LINK_FREE, .tag = reply_to->tag };
 
-        answer(service, &reply, NULL);
+        answer_send(service->link, &reply, NULL);
     }
 }
 
@@ -277,7 +199,7 @@ static int on_free(struct service *service, struct client *client,
     if (last)
         tear_down(service, last, request);
     else
-        answer(service, &reply, NULL);
+        answer_send(service->link, &reply, NULL);
     return 0;
 }
 
@@ -291,7 +213,7 @@ static int on_lookup(struct service *service, struct client *client,
         r = store_hold(&service->store, client, buffer, fault);
     if (r < 0)
         return r;
-    r = answer_buffer(service, LINK_LOOKUP, request->tag, buffer, fault);
+    r = answer_buffer(service->link, service->backend, LINK_LOOKUP, request->tag, buffer, fault);
     /* Another holder is left for sure, the one we found it by. */
     if (r < 0)
         store_drop(&service->store, store_held(&service->store, client, buffer->id), false);
@@ -325,7 +247,7 @@ static void on_list(struct service *service, struct client *client,
     }
     if (hold)
         list->next = last;
-    answer(service, &reply, NULL);
+    answer_send(service->link, &reply, NULL);
 }
 
 static void on_status(struct service *service, const struct link_request *request)
@@ -344,7 +266,7 @@ static void on_status(struct service *service, const struct link_request *reques
                       .unreleasable_bytes = service->unreleasable },
     };
 
-    answer(service, &reply, NULL);
+    answer_send(service->link, &reply, NULL);
 }
 
 static bool brings_fd(uint32_t op)
@@ -375,10 +297,10 @@ int service_request(struct service *service, const void *bytes, size_t size, str
     client = store_client(&service->store, request.client);
     if (!client)
         return -EBADMSG;
-    if (fds->lost) {
+    if (fds->lost && brings_fd(request.op)) {
         fault_set(&fault, DMABUFD_CODE_LIMIT, EMFILE,
                   "the daemon is out of file descriptors: raise its LimitNOFILE=");
-        refuse(service, request.op, request.tag, &fault);
+        answer_refuse(service->link, request.op, request.tag, &fault);
         return 0;
     }
     switch (request.op) {
@@ -408,20 +330,21 @@ int service_request(struct service *service, const void *bytes, size_t size, str
     if (r == -EBADMSG)
         return r;
     if (r < 0)
-        refuse(service, request.op, request.tag, &fault);
+        answer_refuse(service->link, request.op, request.tag, &fault);
     return 0;
 }
 
 static void build_failed(struct service *service, struct job *job, struct client *client)
 {
     if (job->buffer->fd >= 0)
-        keep_unreleasable(service, job->buffer, &job->fault);
+        keep_unreleasable(service, job->buffer,
+                          "they cannot be unpinned after a request that failed");
     else
         buffer_free(job->buffer);
     if (!client)
         return;
     store_unreserve(&service->store, client);
-    refuse(service, job->op, job->tag, &job->fault);
+    answer_refuse(service->link, job->op, job->tag, &job->fault);
 }
 
 /* A finished buffer goes to its client, or back if the client left meanwhile. */
@@ -448,13 +371,13 @@ static void build_done(struct service *service, struct job *job)
     if (r < 0) {
         store_unreserve(&service->store, client);
     } else {
-        r = answer_buffer(service, job->op, job->tag, buffer, &job->fault);
+        r = answer_buffer(service->link, service->backend, job->op, job->tag, buffer, &job->fault);
         if (r < 0)
             store_drop(&service->store, store_held(&service->store, client, buffer->id), true);
     }
     if (r < 0) {
         tear_down(service, buffer, NULL);
-        refuse(service, job->op, job->tag, &job->fault);
+        answer_refuse(service->link, job->op, job->tag, &job->fault);
     }
 }
 
@@ -464,7 +387,7 @@ static void teardown_done(struct service *service, struct job *job)
 
     torn_down(service, job->buffer, job->failed ? &job->fault : NULL);
     if (job->answer && job->epoch == service->broker_starts)
-        answer(service, &reply, NULL);
+        answer_send(service->link, &reply, NULL);
 }
 
 static void on_done(evutil_socket_t fd, short what, void *data)

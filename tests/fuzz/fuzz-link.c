@@ -14,17 +14,17 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/rig.h"
 
-#define CLIENTS 4
-#define BUFFERS 4
+#define CLIENTS     4
+#define BUFFERS     4
 #define RECORDS_MAX 64
-#define RECORD (1 + sizeof(struct link_request))
+#define RECORD      (1 + sizeof(struct link_request))
 
 /* Bits of the control byte. */
-#define FDS 0x03U     /* how many descriptors come with it */
+#define FDS     0x03U /* how many descriptors come with it */
 #define FOREIGN 0x04U /* they are none of ours */
-#define SHORT 0x08U   /* a byte is missing */
-#define PUMP 0x10U    /* the workers get their turn afterwards */
-#define EXACT 0x20U   /* the message as it is, else its numbers are brought near to what exists */
+#define SHORT   0x08U /* a byte is missing */
+#define PUMP    0x10U /* the workers get their turn afterwards */
+#define EXACT   0x20U /* the message as it is, else its numbers are brought near to what exists */
 
 const unsigned int fuzz_runs = 8000;
 
@@ -53,6 +53,14 @@ static void bring_near(struct link_request *request)
         request->u.alloc.size %= 16 * PAGE_4K;
         request->u.alloc.page_size = request->u.alloc.page_size % 4 ? 0 : PAGE_4K;
         break;
+    case LINK_REGISTER:
+        request->u.registration.offset %= 3 * PAGE_4K;
+        request->u.registration.size %= 3 * PAGE_4K;
+        if (request->u.registration.size % 4) {
+            request->u.registration.offset &= ~(PAGE_4K - 1);
+            request->u.registration.size &= ~(PAGE_4K - 1);
+        }
+        break;
     case LINK_FREE:
     case LINK_LIST:
         request->u.buffer = some_buffer(request->u.buffer);
@@ -62,11 +70,13 @@ static void bring_near(struct link_request *request)
     }
 }
 
-static int some_descriptor(unsigned int control)
+static int some_descriptor(uint32_t op, unsigned int control)
 {
     uint32_t cursor = control >> 6;
     const struct buffer *buffer = slots_next(&rig.service.store.buffers, &cursor);
 
+    if (op == LINK_REGISTER && !(control & FOREIGN))
+        return rig_memory(2 * PAGE_4K);
     return buffer && !(control & FOREIGN) ? fcntl(buffer->fd, F_DUPFD_CLOEXEC, 0)
                                           : open("/dev/null", O_RDWR | O_CLOEXEC);
 }
@@ -82,7 +92,7 @@ static void deliver(const uint8_t *record)
     if (!(control & EXACT))
         bring_near(&request);
     for (unsigned int i = 0; i < (control & FDS); i++)
-        need(wire_fds_put(&fds, some_descriptor(control)) == 0);
+        need(wire_fds_put(&fds, some_descriptor(request.op, control)) == 0);
     r = service_request(&rig.service, &request, sizeof(request) - !!(control & SHORT), &fds);
     need(r == 0 || r == -EBADMSG);
     if (control & PUMP)
@@ -122,6 +132,8 @@ size_t fuzz_seed(size_t index, uint8_t *bytes)
         { PUMP, { .op = LINK_FREE, .client = 0, .u.buffer = 0 } },
         { PUMP | FOREIGN | 1, { .op = LINK_LOOKUP, .client = 1 } },
         { 0, { .op = LINK_FREE, .client = 1, .u.buffer = 0 } },
+        { PUMP | 1,
+          { .op = LINK_REGISTER, .client = 1, .u.registration = { .size = 2 * PAGE_4K } } },
         { 0, { .op = LINK_CLIENT_GONE, .client = 1 } },
     };
     size_t count = index == 0 ? ARRAY_LEN(records) : index == 1 ? 6 : index == 2 ? 4 : 0;

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
-#include "daemon/keeper/buffer.h"
+#include "daemon/keeper/build.h"
 #include "tests/unit/mock-backend.h"
 #include "tests/unit/support.h"
 
@@ -41,7 +41,7 @@ static enum build_result go_on(struct buffer *buffer, struct build *work, struct
     enum build_result result = BUILD_MORE;
 
     for (int i = 0; result == BUILD_MORE && i < 10; i++)
-        result = buffer_build_step(buffer, work, &memory, &mock.base, &support_no, fault);
+        result = build_step(buffer, work, &memory, &mock.base, &support_no, fault);
     return result;
 }
 
@@ -129,10 +129,10 @@ static void cancelled_and_refused(void **state)
     struct fault fault = { 0 };
 
     (void)state;
-    assert_int_equal(buffer_build_step(buffer, &work, &memory, &mock.base, &support_no, &fault),
+    assert_int_equal(build_step(buffer, &work, &memory, &mock.base, &support_no, &fault),
                      BUILD_MORE);
     atomic_store(&mock.unpins_refused, 1);
-    assert_int_equal(buffer_build_step(buffer, &work, &memory, &mock.base, &support_yes, &fault),
+    assert_int_equal(build_step(buffer, &work, &memory, &mock.base, &support_yes, &fault),
                      BUILD_FAILED);
     assert_int_equal(fault.error, ECANCELED);
     assert_kept(buffer, BACKEND_PIECE);

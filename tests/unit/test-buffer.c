@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 
 #include "common/cleanup.h"
-#include "daemon/keeper/buffer.h"
+#include "daemon/keeper/build.h"
 #include "proto/limits.h"
 #include "proto/spantable.h"
 #include "tests/unit/hugepages.h"
@@ -75,7 +75,7 @@ static enum build_result build(struct buffer *buffer, struct backend *backend, u
     unsigned int steps = 0;
 
     while (result == BUILD_MORE && steps < STEPS_MAX) {
-        result = buffer_build_step(buffer, &work, &memory, backend, &support_no, fault);
+        result = build_step(buffer, &work, &memory, backend, &support_no, fault);
         steps++;
     }
     if (ret_steps)
@@ -339,12 +339,10 @@ static void cancelled_at_any_step(void **state)
 
         mock_init(&mock);
         for (size_t i = 0; i < steps; i++)
-            assert_int_equal(buffer_build_step(buffer, &work, &memory, &mock.base, &support_no,
-                                               &fault),
+            assert_int_equal(build_step(buffer, &work, &memory, &mock.base, &support_no, &fault),
                              BUILD_MORE);
         assert_int_equal(memory.charged, steps ? LONG : 0);
-        assert_int_equal(buffer_build_step(buffer, &work, &memory, &mock.base, &support_yes,
-                                           &fault),
+        assert_int_equal(build_step(buffer, &work, &memory, &mock.base, &support_yes, &fault),
                          BUILD_FAILED);
         assert_int_equal(fault.error, ECANCELED);
         assert_int_equal(mock.pins, steps);

@@ -263,7 +263,7 @@ static void unreleasable_after_a_failed_build(void **state)
     assert_int_equal(request(LINK_ALLOC, 1, 2 * BACKEND_PIECE), 0);
     expect_reply(LINK_ALLOC, 2 * BACKEND_PIECE, EIO, &reply);
     assert_int_equal(store_client(&rig.service.store, 1)->held, 0);
-    assert_int_equal(rig.service.unreleasable, 2 * BACKEND_PIECE);
+    assert_int_equal(rig.service.unreleasable, BACKEND_PIECE);
     assert_non_null(LIST_FIRST(&rig.service.kept));
     assert_int_equal(rig.service.store.buffers.count, 0);
     rig.service.unreleasable = 0;

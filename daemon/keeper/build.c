@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Building buffers; see build.h. */
+#include "daemon/keeper/build.h"
+
+#include <errno.h>
+
+#include "common/segments.h"
+#include "daemon/log.h"
+#include "proto/limits.h"
+#include "proto/spantable.h"
+
+/* Undo all at once. A kernel that refuses leaves the memory pinned and the buffer with its fd. */
+static void undo(struct buffer *buffer, struct memory *memory, struct backend *backend)
+{
+    struct fault fault = { 0 };
+    int r;
+
+    do {
+        r = buffer_teardown_step(buffer, memory, backend, &fault);
+    } while (r > 0);
+    if (r < 0)
+        log_err("what was pinned so far cannot be unpinned: %s", fault.text);
+}
+
+static int start(struct buffer *buffer, struct build *build, struct backend *backend,
+                 struct fault *fault)
+{
+    int r;
+
+    if (buffer->registered)
+        return buffer_begin_foreign(buffer, build->offset, build->asked, backend, fault);
+    r = memory_choose(build->asked, build->wanted, &build->constraints, build->choices, fault);
+    if (r > 0)
+        build->choice_count = r;
+    return r < 0 ? r : 0;
+}
+
+/* Make the memfd with the current choice of page size and a place for it. */
+static int begin(struct buffer *buffer, const struct build *build, struct memory *memory,
+                 struct backend *backend, struct fault *fault)
+{
+    uint64_t page_size = build->choices[build->choice];
+    uint64_t size;
+    int r = memory_round(memory, build->asked, page_size, &size, fault);
+
+    return r < 0 ? r : buffer_begin(buffer, size, page_size, memory, backend, fault);
+}
+
+/* Return: 0 yes; 1 no, but a search may help; negative errno: no. */
+static int check_constraints(const struct buffer *buffer, struct build *build,
+                             const struct backend *backend, struct fault *fault)
+{
+    struct fit fit;
+    int r;
+
+    constraints_fit(&build->constraints, buffer->spans.list, buffer->spans.count, &fit);
+    r = constraints_met(&build->constraints, &fit, fault);
+    if (r == 0 || buffer->registered || buffer->page_size == PAGE_4K ||
+        backend->mode == DMABUFD_MODE_FAKE)
+        return r;
+    build->searching = true;
+    return 1;
+}
+
+static int finish(struct buffer *buffer, struct backend *backend, struct fault *fault)
+{
+    struct spans *spans = &buffer->spans;
+    int r = spans_check(spans->list, spans->count, buffer->size);
+
+    if (r < 0 || spans->count > SPANTABLE_MAX)
+        return fault_set(fault, DMABUFD_CODE_INTERNAL, EIO,
+                         "defect: the scatter list does not cover the buffer exactly");
+    if (backend->ops->settle)
+        backend->ops->settle(backend, &buffer->mapping);
+    buffer->span_count = (uint32_t)spans->count;
+    if (spans->count <= PROTO_SPANS_INLINE_MAX)
+        return 0;
+    r = spantable_seal(spans->list, spans->count, &buffer->table_fd);
+    if (r < 0)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, -r,
+                         "the daemon has no memory or descriptor for the scatter list");
+    spans_deinit(spans);
+    return 0;
+}
+
+static int step(struct buffer *buffer, struct build *build, struct memory *memory,
+                struct backend *backend, const atomic_bool *cancelled, struct fault *fault)
+{
+    int r;
+
+    if (!build->started) {
+        r = start(buffer, build, backend, fault);
+        if (r < 0)
+            return r;
+        build->started = true;
+    }
+    if (build->searching) {
+        r = search_round(&build->search, buffer, &build->constraints, memory, backend, cancelled,
+                         fault);
+        return r == 0 ? finish(buffer, backend, fault) : r;
+    }
+    if (buffer->fd < 0) {
+        r = begin(buffer, build, memory, backend, fault);
+        if (r < 0)
+            return r;
+    }
+    r = buffer_next_piece(buffer, memory, backend, fault);
+    if (r < 0)
+        return r;
+    if (buffer->mapping.pinned < buffer->size)
+        return 1;
+    r = check_constraints(buffer, build, backend, fault);
+    return r == 0 ? finish(buffer, backend, fault) : r;
+}
+
+enum build_result build_step(struct buffer *buffer, struct build *build, struct memory *memory,
+                             struct backend *backend, const atomic_bool *cancelled,
+                             struct fault *fault)
+{
+    struct fault unwanted = { 0 };
+    int r;
+
+    fault = fault ? fault : &unwanted;
+    r = atomic_load(cancelled)
+            ? fault_set(fault, DMABUFD_CODE_SHUTTING_DOWN, ECANCELED, "the client left")
+            : step(buffer, build, memory, backend, cancelled, fault);
+
+    if (r > 0)
+        return BUILD_MORE;
+    if (r == 0)
+        return BUILD_DONE;
+    undo(buffer, memory, backend);
+    if (fault->code == DMABUFD_CODE_CONSTRAINTS && !build->closest.error)
+        build->closest = *fault;
+    /* Whatever stood in the way of these pages, others may still do. */
+    if (!atomic_load(cancelled) && buffer->fd < 0 && build->choice + 1 < build->choice_count) {
+        build->choice++;
+        build->searching = false;
+        build->search = (struct search){ 0 };
+        return BUILD_MORE;
+    }
+    if (build->closest.error)
+        *fault = build->closest;
+    return BUILD_FAILED;
+}

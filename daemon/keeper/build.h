@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Build: making a buffer out of a client's request, step by step: choose a page size, allocate, pin,
+ * resolve, see that it meets the constraints, search if it does not, fall back to other pages.
+ *
+ * All or nothing: what fails leaves nothing but the empty struct. While a build runs, the buffer
+ * belongs to it alone.
+ */
+#ifndef KEEPER_BUILD_H
+#define KEEPER_BUILD_H
+
+#include "daemon/keeper/search.h"
+
+enum build_result {
+    BUILD_MORE,   /* call again */
+    BUILD_DONE,   /* ready */
+    BUILD_FAILED, /* nothing is left of it but the struct; the fault says why */
+};
+
+/** What building needs to go on; zero-initialise. */
+struct build {
+    uint64_t asked;  /* bytes, as the client asked */
+    uint64_t wanted; /* page size, 0: choose */
+    uint64_t offset; /* of registered memory in its file */
+    struct dmabufd_constraints constraints;
+    uint64_t choices[3];
+    int choice_count;
+    int choice;
+    bool started;
+    bool searching; /* the memory is there but does not meet the constraints, see search.h */
+    struct search search;
+    struct fault closest; /* what the best pages came to, kept while smaller ones are tried */
+};
+
+/**
+ * build_step() - go on building, for a few milliseconds
+ * @cancelled: give up and undo; may become true at any time
+ *
+ * Automatic page sizes fall back from huge to small when the huge ones run out on the way. A step
+ * takes longer once build->searching is set.
+ */
+enum build_result build_step(struct buffer *buffer, struct build *build, struct memory *memory,
+                             struct backend *backend, const atomic_bool *cancelled,
+                             struct fault *fault);
+
+#endif
