@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Chain: the floor of a round trip. Processes that do nothing but hand a small datagram on, over
+ * the same kind of socket as the daemon's, with blocking calls:
+ *
+ *     1 hop     this program <-> echo
+ *     2 hops    this program <-> relay <-> echo        the way of a request: broker, keeper
+ */
+#ifndef BENCH_CHAIN_H
+#define BENCH_CHAIN_H
+
+#include <sys/types.h>
+
+#include "bench/placement.h"
+#include "common/cleanup.h"
+
+#define CHAIN_HOPS_MAX 2
+
+struct chain {
+    int socket;
+    pid_t pids[CHAIN_HOPS_MAX]; /* 0: none */
+};
+
+/** chain_start() - start the processes; exits if that fails. */
+void chain_start(struct chain *chain, unsigned int hops, const struct placement *placement,
+                 enum place place);
+
+/** chain_trip() - there and back once. */
+void chain_trip(const struct chain *chain);
+
+/** chain_stop() - end the processes; safe to repeat. */
+void chain_stop(struct chain *chain);
+
+#define CLEANUP_CHAIN CLEANUP(chain_stop)
+
+#endif
