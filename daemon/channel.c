@@ -34,6 +34,7 @@ struct channel {
     bool one_unread;
     bool paused;
     bool closing;
+    bool watching;    /* for room to send */
     bool hung_up;     /* the peer has ended; what it sent before may be unread */
     bool backing_off; /* sending nothing until retry fires */
     bool in_callback; /* freeing must wait until we are out of the owner's function */
@@ -160,13 +161,31 @@ static bool flush(struct channel *channel)
     return sent;
 }
 
+/* Room is of interest only while something waits for it; told otherwise, each message that the peer
+ * reads would wake us. Adding the event reports room that came before. */
+static void watch_room(struct channel *channel)
+{
+    bool wanted = !channel->closing && !STAILQ_EMPTY(&channel->queue);
+
+    if (wanted == channel->watching)
+        return;
+    channel->watching = wanted;
+    if (!wanted)
+        event_del(channel->writable);
+    else if (event_add(channel->writable, NULL) < 0)
+        channel_close_later(channel, -ENOMEM);
+}
+
 static void on_writable(evutil_socket_t fd, short what, void *data)
 {
     struct channel *channel = data;
+    bool sent;
 
     (void)fd;
     (void)what;
-    if (!flush(channel) || !channel->ops->drained)
+    sent = flush(channel);
+    watch_room(channel);
+    if (!sent || !channel->ops->drained)
         return;
     enter(channel);
     channel->ops->drained(channel->data);
@@ -250,8 +269,7 @@ int channel_new(struct event_base *base, int fd, size_t max_message, bool one_un
     channel->hangup = event_new(base, fd, EV_CLOSED | EV_PERSIST | EV_ET, on_hangup, channel);
     channel->retry = event_new(base, -1, 0, on_retry, channel);
     if (!channel->readable || !channel->writable || !channel->hangup || !channel->retry ||
-        event_add(channel->hangup, NULL) < 0 || event_add(channel->readable, NULL) < 0 ||
-        event_add(channel->writable, NULL) < 0) {
+        event_add(channel->hangup, NULL) < 0 || event_add(channel->readable, NULL) < 0) {
         channel_free(channel);
         return -ENOMEM;
     }
@@ -277,6 +295,7 @@ int channel_send(struct channel *channel, const void *bytes, size_t size, struct
     channel->queued++;
     channel->queued_fds += out->fds.count > 0;
     flush(channel);
+    watch_room(channel);
     return 0;
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -113,6 +114,8 @@ static void *work(void *data)
         struct sched_param param = { 0 };
 
         pthread_setschedparam(pthread_self(), SCHED_BATCH, &param);
+        /* A batch thread alone does not give way at once; the nice value is each thread's own. */
+        setpriority(PRIO_PROCESS, (id_t)gettid(), 19);
     }
     while ((job = take(lane))) {
         if (run_step(lane->workers, job))

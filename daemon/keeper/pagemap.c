@@ -28,6 +28,11 @@
 #define SMALL_MAX   (UINT64_C(2) << 20)
 #define PIECE       (UINT64_C(4) << 20)
 
+#define SMALL_PAGE UINT64_C(4096)
+/* The lock of our address space is held for that much. */
+#define STEP       (UINT64_C(256) << 10)
+#define UNMAP_STEP (UINT64_C(2) << 20)
+
 struct ring {
     int fd;
     struct extents slots;
@@ -136,11 +141,27 @@ static int pagemap_begin(struct backend *backend, struct mapping *mapping, struc
     return 0;
 }
 
+/* Allocated and zeroed here, in small steps, so that no lock is held for long while that goes on;
+ * registering what is there already is quick. Where the kernel cannot (before 5.14), registering
+ * does it all. */
+static void populate(const struct mapping *mapping, uint64_t offset, uint64_t length)
+{
+    for (uint64_t at = offset; at < offset + length; at += STEP) {
+        uint64_t rest = offset + length - at;
+
+        if (madvise(mapping->u.pagemap.window + at, rest < STEP ? rest : STEP,
+                    MADV_POPULATE_WRITE) < 0)
+            return;
+    }
+}
+
 static int pagemap_pin(struct backend *backend, struct mapping *mapping, uint64_t offset,
                        uint64_t length, struct fault *fault)
 {
     struct pagemap *pagemap = (struct pagemap *)backend;
 
+    if (!mapping->foreign && mapping->page_size == SMALL_PAGE)
+        populate(mapping, offset, length);
     return pinring_pin(pagemap->rings[mapping->u.pagemap.ring].fd, slot_at(mapping, offset),
                        mapping->u.pagemap.window + offset, length, fault);
 }
@@ -156,9 +177,12 @@ static int pagemap_resolve(struct backend *backend, struct mapping *mapping, uin
 
 static void pagemap_settle(struct backend *backend, struct mapping *mapping)
 {
+    uint64_t step = mapping->page_size > UNMAP_STEP ? mapping->page_size : UNMAP_STEP;
+
     (void)backend;
-    if (mapping->u.pagemap.window)
-        munmap(mapping->u.pagemap.window, mapping->size);
+    for (uint64_t at = 0; mapping->u.pagemap.window && at < mapping->size; at += step)
+        munmap(mapping->u.pagemap.window + at,
+               mapping->size - at < step ? mapping->size - at : step);
     mapping->u.pagemap.window = NULL;
 }
 
