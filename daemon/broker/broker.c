@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "common/cleanup.h"
@@ -127,6 +128,8 @@ int broker_run(void)
     int r;
 
     log_open("broker", false);
+    /* The kernel's name for what was started as /proc/self/exe is "exe". */
+    prctl(PR_SET_NAME, "dmabufd-broker", 0, 0, 0);
     /* The keeper stops us by ending the link; a Ctrl-C at a terminal is the keeper's to handle. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN);
