@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
 
 #include "daemon/closer.h"
 
@@ -80,7 +81,9 @@ struct channel *channel_free(struct channel *channel)
         event_free(channel->retry);
     while (!STAILQ_EMPTY(&channel->queue))
         drop_first(channel);
-    /* With descriptors that were sent and never read. */
+    /* The peer sees the end now, even if closing takes long: descriptors that were sent and never
+     * read go with it. */
+    shutdown(channel->fd, SHUT_RDWR);
     closer_close(channel->fd);
     free(channel);
     return NULL;

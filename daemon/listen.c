@@ -34,19 +34,34 @@ static int from_systemd(int count, struct listen_socket *ret, struct fault *faul
     return 0;
 }
 
-/* A socket file nobody listens on is left from a daemon that was killed. */
-static int remove_stale(const struct sockaddr_un *address, struct fault *fault)
+/* Whether somebody listens there; an errno of connect(2) if not. */
+static int probe(const struct sockaddr_un *address)
 {
     CLEANUP_FD int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    struct stat st;
 
     if (fd < 0)
-        return fault_set(fault, DMABUFD_CODE_INTERNAL, errno, "socket: %s", strerror(errno));
+        return errno;
     if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN)
+        return 0;
+    return errno;
+}
+
+/* A socket file nobody listens on is left from a daemon that was killed; its broker ends a moment
+ * after it. */
+static int remove_stale(const struct sockaddr_un *address, struct fault *fault)
+{
+    int error = probe(address);
+    struct stat st;
+
+    for (int i = 0; error == 0 && i < 20; i++) {
+        usleep(50000);
+        error = probe(address);
+    }
+    if (error == 0)
         return fault_set(fault, DMABUFD_CODE_INVALID, EADDRINUSE,
                          "another daemon serves %s: end it or name another --socket",
                          address->sun_path);
-    if (errno == ECONNREFUSED && lstat(address->sun_path, &st) == 0 && S_ISSOCK(st.st_mode))
+    if (error == ECONNREFUSED && lstat(address->sun_path, &st) == 0 && S_ISSOCK(st.st_mode))
         unlink(address->sun_path);
     return 0;
 }

@@ -24,8 +24,9 @@ void session_resume(struct session *session)
         channel_pause(session->channel, false);
 }
 
-int session_malformed(const struct session *session, const char *what)
+int session_malformed(struct session *session, const char *what)
 {
+    session->blamed = true;
     log_notice("client %llu (pid %d, uid %u) sent %s: connection ended",
                (unsigned long long)session->id, (int)session->pid, session->uid, what);
     return -EBADMSG;
@@ -84,6 +85,8 @@ static void on_closed(void *data, int error)
 
     if (error == -EMSGSIZE)
         session_malformed(session, "a message that is too long or has too many descriptors");
+    else if (error == -EBADMSG && !session->blamed)
+        session_malformed(session, "descriptors without a message");
     session_free(session);
 }
 

@@ -33,6 +33,7 @@ struct session {
     uid_t uid;
     gid_t gid;
     bool refused; /* over a limit: HELLO is answered with the reason */
+    bool blamed;  /* its end is in the log already */
     bool ending;  /* after the reply that is being made */
     bool greeted; /* HELLO succeeded, the keeper knows of us */
     bool swept;   /* was there at the last sweep */
@@ -60,7 +61,7 @@ void session_reply(struct session *session, const proto_reply *reply, struct wir
 void session_refuse(struct session *session, uint64_t request_id, const struct fault *fault);
 
 /** session_malformed() - log once whose message could not be understood. Return: -EBADMSG. */
-int session_malformed(const struct session *session, const char *what);
+int session_malformed(struct session *session, const char *what);
 
 /** session_resume() - less is under way than before: read on if that was paused. */
 void session_resume(struct session *session);

@@ -76,6 +76,9 @@ static int finish(struct buffer *buffer, struct backend *backend, struct fault *
     if (spans->count <= PROTO_SPANS_INLINE_MAX)
         return 0;
     r = spantable_seal(spans->list, spans->count, &buffer->table_fd);
+    if (r == -EMFILE || r == -ENFILE)
+        return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
+                         "the daemon is out of file descriptors: raise its LimitNOFILE=");
     if (r < 0)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, -r,
                          "the daemon has no memory or descriptor for the scatter list");
