@@ -358,7 +358,10 @@ struct dmabufd_heap_options {
     uint64_t flags;     /**< enum dmabufd_heap_flag */
 };
 
-#define DMABUFD_HEAP_OPTIONS_INIT { sizeof(struct dmabufd_heap_options), 0, 0, 0, 0, 0, 0 }
+#define DMABUFD_HEAP_OPTIONS_INIT                             \
+    {                                                         \
+        sizeof(struct dmabufd_heap_options), 0, 0, 0, 0, 0, 0 \
+    }
 
 /** struct dmabufd_heap_statistics - exact when no other thread uses the heap at that moment */
 struct dmabufd_heap_statistics {
@@ -375,8 +378,10 @@ struct dmabufd_heap_statistics {
     uint64_t give_backs;   /**< buffers given back */
 };
 
-#define DMABUFD_HEAP_STATISTICS_INIT \
-    { sizeof(struct dmabufd_heap_statistics), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define DMABUFD_HEAP_STATISTICS_INIT                                         \
+    {                                                                        \
+        sizeof(struct dmabufd_heap_statistics), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
+    }
 
 /**
  * dmabufd_heap_create() - make a heap

@@ -53,11 +53,11 @@ int segments_begin(struct dmabufd_segments *segments, const struct dmabufd_span 
             high = middle;
     }
     *segments = (struct dmabufd_segments){ .list = list,
-                                   .count = count,
-                                   .constraints = *constraints,
-                                   .at = low,
-                                   .offset = offset,
-                                   .end = offset + length };
+                                           .count = count,
+                                           .constraints = *constraints,
+                                           .at = low,
+                                           .offset = offset,
+                                           .end = offset + length };
     return 0;
 }
 

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -61,6 +62,11 @@ static void exec_daemon(const struct daemon *daemon, const char *backend, const 
 
     dup2(log, STDERR_FILENO);
     dup2(log, STDOUT_FILENO);
+    if (daemon->descriptors) {
+        struct rlimit limit = { daemon->descriptors, daemon->descriptors };
+
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
     snprintf(path, sizeof(path), "%s/dmabufd", build ? build : ".");
     snprintf(user, sizeof(user), "%u", TEST_BROKER_UID);
     argv[n++] = path;
@@ -217,16 +223,19 @@ unsigned int daemon_log_count(const struct daemon *daemon, const char *text)
 
 pid_t spawn_as(uid_t uid, int (*function)(void *data), void *data)
 {
-    pid_t pid;
+    pid_t parent = getpid(), pid;
 
     fflush(NULL);
     pid = fork();
     assert_true(pid >= 0);
     if (pid > 0)
         return pid;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getuid() == 0 && uid != 0 &&
         (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0))
+        _exit(99);
+    /* Only now: becoming another user takes it back. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
         _exit(99);
     _exit(function(data));
 }
@@ -308,12 +317,14 @@ void leftovers_read(const struct daemon *daemon, struct leftovers *ret)
 {
     struct dmabufd_status status;
     dmabufd *d;
+    bool pins;
 
     assert_int_equal(dmabufd_connect(&d, daemon->socket), 0);
     assert_int_equal(dmabufd_get_status(d, &status), 0);
+    pins = dmabufd_get_info(d)->pin != DMABUFD_PIN_NONE;
     dmabufd_disconnect(d);
-    *ret = (struct leftovers){ .pinned_pages = pinned_pages(),
-                               .huge_free = huge_pages_free(UINT64_C(2) << 20),
+    *ret = (struct leftovers){ .pinned_pages = pins ? pinned_pages() : -1,
+                               .huge_free = pins ? huge_pages_free(UINT64_C(2) << 20) : 0,
                                .keeper_fds = count_fds(daemon->keeper),
                                .buffers = status.buffers,
                                .bytes = status.bytes,
@@ -327,12 +338,17 @@ struct settling {
     struct leftovers now;
 };
 
+/* Some descriptors are closed late, on another thread: there may be fewer than before. */
 static bool has_settled(void *data)
 {
     struct settling *settling = data;
+    struct leftovers now;
 
     leftovers_read(settling->daemon, &settling->now);
-    return memcmp(&settling->now, settling->before, sizeof(settling->now)) == 0;
+    now = settling->now;
+    if (now.keeper_fds < settling->before->keeper_fds)
+        now.keeper_fds = settling->before->keeper_fds;
+    return memcmp(&now, settling->before, sizeof(now)) == 0;
 }
 
 void leftovers_settle(const struct daemon *daemon, const struct leftovers *before)
@@ -346,7 +362,7 @@ void leftovers_settle(const struct daemon *daemon, const struct leftovers *befor
     assert_int_equal(settling.now.jobs, before->jobs);
     assert_int_equal(settling.now.pinned, before->pinned);
     assert_int_equal(settling.now.huge_free, before->huge_free);
-    assert_int_equal(settling.now.keeper_fds, before->keeper_fds);
+    assert_true(settling.now.keeper_fds <= before->keeper_fds);
     assert_int_equal(settling.now.pinned_pages, before->pinned_pages);
 }
 

@@ -1,6 +1,9 @@
 # The real daemon, driven over its socket.
 check_LTLIBRARIES += libharness.la
-libharness_la_SOURCES = tests/integration/harness.c tests/integration/harness.h
+libharness_la_SOURCES = \
+	tests/integration/bystander.c tests/integration/bystander.h \
+	tests/integration/harness.c tests/integration/harness.h \
+	tests/integration/raw.c tests/integration/raw.h
 libharness_la_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 libharness_la_LIBADD = libdmabufd.la libproto.la libcommon.la $(CMOCKA_LIBS)
 
@@ -42,3 +45,60 @@ TESTS += tests/integration/test-heap
 tests_integration_test_heap_SOURCES = tests/integration/test-heap.c
 tests_integration_test_heap_CPPFLAGS = $(integration_cppflags)
 tests_integration_test_heap_LDADD = libharness.la
+
+check_PROGRAMS += tests/integration/test-hostile
+TESTS += tests/integration/test-hostile
+tests_integration_test_hostile_SOURCES = tests/integration/test-hostile.c
+tests_integration_test_hostile_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_hostile_LDADD = libharness.la
+
+check_PROGRAMS += tests/integration/test-descriptors
+TESTS += tests/integration/test-descriptors
+tests_integration_test_descriptors_SOURCES = tests/integration/test-descriptors.c
+tests_integration_test_descriptors_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_descriptors_LDADD = libharness.la
+
+check_PROGRAMS += tests/integration/test-slow
+TESTS += tests/integration/test-slow
+tests_integration_test_slow_SOURCES = tests/integration/test-slow.c
+tests_integration_test_slow_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_slow_LDADD = libharness.la
+
+check_PROGRAMS += tests/integration/test-limits
+TESTS += tests/integration/test-limits
+tests_integration_test_limits_SOURCES = tests/integration/test-limits.c
+tests_integration_test_limits_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_limits_LDADD = libharness.la
+
+check_PROGRAMS += tests/integration/test-shortage
+TESTS += tests/integration/test-shortage
+tests_integration_test_shortage_SOURCES = tests/integration/test-shortage.c
+tests_integration_test_shortage_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_shortage_LDADD = libharness.la
+
+check_PROGRAMS += tests/integration/test-faults
+TESTS += tests/integration/test-faults
+tests_integration_test_faults_SOURCES = tests/integration/test-faults.c
+tests_integration_test_faults_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_faults_LDADD = libharness.la
+
+check_PROGRAMS += tests/integration/test-broker
+TESTS += tests/integration/test-broker
+tests_integration_test_broker_SOURCES = tests/integration/test-broker.c
+tests_integration_test_broker_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_broker_LDADD = libharness.la
+
+check_PROGRAMS += tests/integration/test-options
+TESTS += tests/integration/test-options
+tests_integration_test_options_SOURCES = tests/integration/test-options.c
+tests_integration_test_options_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_options_LDADD = libharness.la
+
+check_PROGRAMS += tests/integration/test-startup
+TESTS += tests/integration/test-startup
+tests_integration_test_startup_SOURCES = tests/integration/test-startup.c
+tests_integration_test_startup_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_startup_LDADD = libharness.la
+
+TESTS += tests/integration/test-ctl.sh
+EXTRA_DIST += tests/integration/test-ctl.sh
