@@ -114,8 +114,9 @@ static void *work(void *data)
         struct sched_param param = { 0 };
 
         pthread_setschedparam(pthread_self(), SCHED_BATCH, &param);
-        /* A batch thread alone does not give way at once; the nice value is each thread's own. */
-        setpriority(PRIO_PROCESS, (id_t)gettid(), 19);
+        /* A batch thread alone does not give way at once; more than a little nice, and a busy host
+         * would starve it. The value is each thread's own. */
+        setpriority(PRIO_PROCESS, (id_t)gettid(), 5);
     }
     while ((job = take(lane))) {
         if (run_step(lane->workers, job))

@@ -3,7 +3,7 @@
  * Descriptors as weapons: too many, where none belong, forged, going in circles, and such that make
  * whoever closes them wait. And numbers of buffers, which are no permission.
  *
- * Needs the fake backend's script. Descriptors that run out are test-limits.c's.
+ * With the fake backend. Descriptors that run out are test-shortage.c's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,25 +23,37 @@
 #include "tests/integration/bystander.h"
 #include "tests/integration/raw.h"
 
-static struct daemon daemon_of_group;
+static struct daemon daemon_of_test;
 static struct bystander bystander;
+
+static int start_daemon(const char *option, unsigned int descriptors)
+{
+    const char *args[] = { "--fake=layout=run:64K", option, NULL };
+
+    signal(SIGPIPE, SIG_IGN); /* an offender that gives up is a failure to report */
+    daemon_of_test.descriptors = descriptors;
+    daemon_start_with(&daemon_of_test, "fake", args);
+    bystander_start(&bystander, &daemon_of_test);
+    return 0;
+}
 
 static int start(void **state)
 {
-    static const char *const args[] = { "--fake=layout=run:64K,delay=20", NULL };
-
     (void)state;
-    signal(SIGPIPE, SIG_IGN); /* an offender that gives up is a failure to report */
-    daemon_start_with(&daemon_of_group, "fake", args);
-    bystander_start(&bystander, &daemon_of_group);
-    return 0;
+    return start_daemon(NULL, 0);
+}
+
+static int start_with_few(void **state)
+{
+    (void)state;
+    return start_daemon("--max-clients-per-user=21", 256);
 }
 
 static int stop(void **state)
 {
     (void)state;
     bystander_stop(&bystander);
-    daemon_stop(&daemon_of_group);
+    daemon_stop(&daemon_of_test);
     return 0;
 }
 
@@ -242,6 +254,8 @@ static void flood_of_lookups(void **state)
 
 /* ---- that make whoever closes them wait ---- */
 
+#define TRAPS_MAX 400U
+
 enum moment { WHERE_NONE_BELONGS, IN_LOOKUP, UNREAD_AT_THE_END };
 
 struct trap {
@@ -328,10 +342,10 @@ static int lay_one(enum moment moment, int *ret_peer)
 static int lay_traps(void *data)
 {
     struct trap *trap = data;
-    int peers[100];
+    int peers[TRAPS_MAX];
     char go;
 
-    CHECK(trap->count <= 100);
+    CHECK(trap->count <= TRAPS_MAX);
     for (unsigned int i = 0; i < trap->count; i++)
         CHECK(lay_one(trap->moment, &peers[i]) == 0);
     CHECK(write_all(trap->stream, "t", 1) && read_all(trap->stream, &go, 1));
@@ -416,22 +430,28 @@ static void lingering_unread_at_the_end(void **state)
     check_traps(UNREAD_AT_THE_END, 3);
 }
 
-/* More than the daemon can have threads that wait. Connections still end when they should. */
-static void lingering_by_the_dozen(void **state)
+/* More than the daemon can have threads that wait, and more than it can have descriptors. */
+static void lingering_by_the_hundred(void **state)
 {
     (void)state;
-    check_traps(UNREAD_AT_THE_END, 100);
+    check_traps(UNREAD_AT_THE_END, TRAPS_MAX);
 }
+
+#define TEST(function, setup) cmocka_unit_test_setup_teardown(function, setup, stop)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(wrong_numbers),          cmocka_unit_test(forged),
-        cmocka_unit_test(guessed_numbers),        cmocka_unit_test(circles),
-        cmocka_unit_test(flood_of_lookups),       cmocka_unit_test(lingering_where_none_belongs),
-        cmocka_unit_test(lingering_in_lookup),    cmocka_unit_test(lingering_unread_at_the_end),
-        cmocka_unit_test(lingering_by_the_dozen),
+        TEST(wrong_numbers, start),
+        TEST(forged, start),
+        TEST(guessed_numbers, start),
+        TEST(circles, start),
+        TEST(flood_of_lookups, start),
+        TEST(lingering_where_none_belongs, start),
+        TEST(lingering_in_lookup, start),
+        TEST(lingering_unread_at_the_end, start),
+        TEST(lingering_by_the_hundred, start_with_few),
     };
 
-    return cmocka_run_group_tests_name("descriptors", tests, start, stop);
+    return cmocka_run_group_tests_name("descriptors", tests, NULL, NULL);
 }

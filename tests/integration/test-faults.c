@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Faults in the middle: pins and resolutions that fail at every place, layouts of addresses, clients
- * that leave while their memory is made, frees that race, large requests beside small ones. All or
- * nothing each time, and the next request works.
+ * Faults in the middle: pins and resolutions that fail at every place, layouts of addresses,
+ * clients that leave while their memory is made, frees that race, large requests beside small ones.
+ * All or nothing each time, and the next request works.
  *
  * Needs the scripts of the fake backend.
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Limits: connections, connections and buffers of one user, buffers, memory, the host's memory, and
- * the time to say HELLO. Each refusal says which limit it was; nobody else is touched; what was given
- * back can be had again, exactly.
+ * the time to say HELLO. Each refusal says which limit it was; nobody else is touched; what was
+ * given back can be had again, exactly.
  *
  * Needs the fake backend: the numbers are the daemon's own. Descriptors that run out are
  * test-shortage.c's.

@@ -78,11 +78,27 @@ static void set_limit_of(pid_t pid, rlim_t number)
     run_as(pid == bystander.broker ? TEST_BROKER_UID : getuid(), set_limit, &lowering);
 }
 
+/* What was asked of it before may still be closing descriptors. */
+static void wait_for_quiet(pid_t pid)
+{
+    unsigned int last = count_fds(pid);
+
+    for (int same = 0; same < 20;) {
+        unsigned int now;
+
+        usleep(10000);
+        now = count_fds(pid);
+        same = now == last ? same + 1 : 0;
+        last = now;
+    }
+}
+
 /* The process can open @count more descriptors. */
 static void leave_descriptors(pid_t pid, unsigned int count)
 {
     unsigned int number = 0;
 
+    wait_for_quiet(pid);
     for (unsigned int left = count;; number++) {
         if (is_open(pid, number))
             continue;

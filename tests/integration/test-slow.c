@@ -20,8 +20,8 @@
 
 #define FIRST_ID 1000U
 #define SENT_MAX 10000U
-/* Replies with descriptors that the broker keeps for a connection (SESSION_FDS_MAX), and with the one
- * that is on its way. */
+/* Replies with descriptors that the broker keeps for a connection (SESSION_FDS_MAX), and with the
+ * one that is on its way. */
 #define KEPT 4U
 #define MADE (KEPT + 1U)
 
