@@ -317,13 +317,15 @@ void leftovers_read(const struct daemon *daemon, struct leftovers *ret)
 {
     struct dmabufd_status status;
     dmabufd *d;
-    bool pins;
+    bool pins, alone;
 
     assert_int_equal(dmabufd_connect(&d, daemon->socket), 0);
     assert_int_equal(dmabufd_get_status(d, &status), 0);
     pins = dmabufd_get_info(d)->pin != DMABUFD_PIN_NONE;
+    /* The counter is the whole host's; in the virtual machine nobody else pins. */
+    alone = strcmp(dmabufd_get_info(d)->backend, "iommufd") == 0;
     dmabufd_disconnect(d);
-    *ret = (struct leftovers){ .pinned_pages = pins ? pinned_pages() : -1,
+    *ret = (struct leftovers){ .pinned_pages = alone ? pinned_pages() : -1,
                                .huge_free = pins ? huge_pages_free(UINT64_C(2) << 20) : 0,
                                .keeper_fds = count_fds(daemon->keeper),
                                .buffers = status.buffers,
@@ -363,7 +365,8 @@ void leftovers_settle(const struct daemon *daemon, const struct leftovers *befor
     assert_int_equal(settling.now.pinned, before->pinned);
     assert_int_equal(settling.now.huge_free, before->huge_free);
     assert_true(settling.now.keeper_fds <= before->keeper_fds);
-    assert_int_equal(settling.now.pinned_pages, before->pinned_pages);
+    /* Fewer, if the daemon before this one was still being torn down by the kernel. */
+    assert_true(settling.now.pinned_pages <= before->pinned_pages);
 }
 
 bool write_all(int fd, const void *data, size_t size)
