@@ -89,6 +89,7 @@ static void client_gone(struct service *service, struct client *client)
               client->peer.pid, client->peer.uid, client->held);
     while ((job = LIST_FIRST(&client->jobs))) {
         LIST_REMOVE(job, client_link);
+        store_unreserve(&service->store, client);
         job->client = 0;
         job->answer = false;
         atomic_store(&job->cancelled, true);
