@@ -172,6 +172,7 @@ void daemon_stop(struct daemon *daemon)
 {
     int status;
 
+    assert_true(daemon->keeper > 0);
     assert_int_equal(kill(daemon->keeper, SIGTERM), 0);
     status = join(daemon->keeper);
     daemon->keeper = 0;

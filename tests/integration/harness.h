@@ -90,9 +90,11 @@ void run_as(uid_t uid, int (*function)(void *data), void *data);
 /** wait_until() - ask again and again, for at most 20 s; fails the test then. */
 void wait_until(bool (*condition)(void *data), void *data);
 
-/** A moment's state of kernel and daemon, to be the same before and after. The kernel's counters are
- *  the whole host's: they are left out for a backend that does not pin, so that its tests can run
- *  beside others. */
+/**
+ * A moment's state of kernel and daemon, to be the same before and after. The kernel's counters are
+ * the whole host's: they are left out for a backend that does not pin, so that its tests can run
+ * beside others.
+ */
 struct leftovers {
     int64_t pinned_pages; /* nr_foll_pin_acquired - nr_foll_pin_released, -1: not counted here */
     uint64_t huge_free;   /* huge pages of 2 MiB */

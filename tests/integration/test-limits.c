@@ -333,6 +333,45 @@ static void buffers_of_one_user(void **state)
     daemon_stop(&daemon_of_test);
 }
 
+/* One connection stays, many others ask and are gone before they have an answer. */
+static int ask_and_leave(void *data)
+{
+    int stays = raw_greeted();
+    struct raw_reply reply;
+
+    (void)data;
+    CHECK(stays >= 0);
+    for (int i = 0; i < 60; i++) {
+        int sock = raw_greeted();
+
+        CHECK(sock >= 0);
+        for (uint64_t id = 2; id < 6; id++)
+            CHECK(raw_send_allocate(sock, id, 4096) == 0);
+        close(sock);
+    }
+    CHECK(raw_send_allocate(stays, 2, 4096) == 0 && raw_receive(stays, &reply) == 1);
+    CHECK(reply.message->body_case == DMABUFD__PROTO__REPLY__BODY_BUFFER);
+    close(stays);
+    return 0;
+}
+
+/* 240 requests came to nothing, where one user can have 48 buffers and all together 96. */
+static void buffers_of_those_who_left(void **state)
+{
+    static const char *const args[] = { "--fake=delay=5", "--max-clients-per-user=21", NULL };
+    struct leftovers before;
+
+    (void)state;
+    daemon_of_test.descriptors = 256;
+    start(args);
+    daemon_of_test.descriptors = 0;
+    leftovers_read(&daemon_of_test, &before);
+    run_as(TEST_CLIENT_UID, ask_and_leave, NULL);
+    leftovers_settle(&daemon_of_test, &before);
+    run_as(TEST_OTHER_UID, allocates, NULL);
+    daemon_stop(&daemon_of_test);
+}
+
 /* ---- memory ---- */
 
 static void memory_limit(void **state)
@@ -392,6 +431,7 @@ int main(void)
         cmocka_unit_test_teardown(without_hello, clean_up),
         cmocka_unit_test_teardown(max_buffers, clean_up),
         cmocka_unit_test_teardown(buffers_of_one_user, clean_up),
+        cmocka_unit_test_teardown(buffers_of_those_who_left, clean_up),
         cmocka_unit_test_teardown(memory_limit, clean_up),
         cmocka_unit_test_teardown(memory_reserve, clean_up),
     };
