@@ -6,10 +6,14 @@ EXTRA_DIST += \
 	tests/vm/boots/contract-iommu.boot \
 	tests/vm/boots/contract-movable.boot \
 	tests/vm/boots/contract.boot \
+	tests/vm/boots/service.boot \
 	tests/vm/guest-init \
+	tests/vm/guest-tests \
 	tests/vm/kernel \
 	tests/vm/kernel.config \
-	tests/vm/run
+	tests/vm/run \
+	tests/vm/system \
+	tests/vm/test-service.sh
 
 check_LTLIBRARIES += tests/vm/libguest.la
 tests_vm_libguest_la_SOURCES = \
