@@ -29,7 +29,7 @@ struct command {
     int (*run)(const struct ctl *ctl, int argc, char **argv);
 };
 
-extern const struct command ctl_alloc, ctl_list, ctl_run, ctl_status;
+extern const struct command ctl_alloc, ctl_device, ctl_list, ctl_run, ctl_status;
 
 /** ctl_error() - "dmabufctl: sentence" on stderr. Return: CTL_FAILED. */
 int ctl_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -11,7 +11,8 @@
 #include "client/ctl.h"
 #include "config.h"
 
-static const struct command *const commands[] = { &ctl_status, &ctl_alloc, &ctl_list, &ctl_run };
+static const struct command *const commands[] = { &ctl_status, &ctl_alloc, &ctl_list, &ctl_run,
+                                                  &ctl_device };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 

@@ -36,14 +36,17 @@ EXTRA_libdmabufd_la_DEPENDENCIES = client/libdmabufd.sym
 
 bin_PROGRAMS += dmabufctl
 dmabufctl_SOURCES = \
+	client/binding.c client/binding.h \
 	client/ctl.h \
 	client/ctl-alloc.c \
 	client/ctl-daemon.c client/ctl-daemon.h \
+	client/ctl-device.c \
 	client/ctl-list.c \
 	client/ctl-output.c client/ctl-output.h \
 	client/ctl-run.c \
 	client/ctl-status.c \
-	client/dmabufctl.c
+	client/dmabufctl.c \
+	client/usage.c client/usage.h
 dmabufctl_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) -DDMABUFD_PATH='"$(sbindir)/dmabufd"'
 dmabufctl_LDADD = libdmabufd.la libcommon.la $(JANSSON_LIBS)
 

@@ -8,6 +8,7 @@ libcommon_la_SOURCES = \
 	common/kernel-abi.h \
 	common/memfd.c common/memfd.h \
 	common/parse.c common/parse.h \
+	common/pci.c common/pci.h \
 	common/segments.c common/segments.h \
 	common/slots.c common/slots.h \
 	common/spans.c common/spans.h

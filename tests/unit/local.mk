@@ -33,6 +33,7 @@ unit_programs = \
 	tests/unit/test-memory-foreign \
 	tests/unit/test-message \
 	tests/unit/test-parse \
+	tests/unit/test-pci \
 	tests/unit/test-resolve \
 	tests/unit/test-resolve-random \
 	tests/unit/test-segments \
@@ -107,6 +108,11 @@ tests_unit_test_message_LDADD = $(unit_ldadd)
 tests_unit_test_parse_SOURCES = tests/unit/test-parse.c
 tests_unit_test_parse_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_parse_LDADD = $(unit_ldadd)
+
+tests_unit_test_pci_SOURCES = tests/unit/test-pci.c \
+	client/binding.c client/binding.h client/usage.c client/usage.h
+tests_unit_test_pci_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_pci_LDADD = $(unit_ldadd)
 
 tests_unit_test_resolve_SOURCES = tests/unit/test-resolve.c
 tests_unit_test_resolve_CPPFLAGS = $(unit_cppflags)

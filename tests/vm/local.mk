@@ -13,6 +13,7 @@ EXTRA_DIST += \
 	tests/vm/kernel.config \
 	tests/vm/run \
 	tests/vm/system \
+	tests/vm/test-device.sh \
 	tests/vm/test-service.sh
 
 check_LTLIBRARIES += tests/vm/libguest.la
