@@ -29,6 +29,11 @@ int memfd_open(const char *name, unsigned int flags, int *ret_fd)
     return 0;
 }
 
+bool memfd_is_memory(int fd)
+{
+    return fcntl(fd, F_GET_SEALS) >= 0;
+}
+
 int memfd_reopen_readonly(int fd, int *ret_fd)
 {
     char path[32];

@@ -20,6 +20,14 @@
  */
 int memfd_open(const char *name, unsigned int flags, int *ret_fd);
 
+/**
+ * memfd_is_memory() - is this a file of memory, and not open by O_PATH: a memfd, or of a tmpfs or
+ * hugetlbfs, which are close relatives
+ *
+ * Asks nothing that a strange file could answer late. Closing memory waits for nobody.
+ */
+bool memfd_is_memory(int fd);
+
 /** memfd_reopen_readonly() - another open file on the same memory that cannot be written through. */
 int memfd_reopen_readonly(int fd, int *ret_fd);
 

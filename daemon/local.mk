@@ -8,6 +8,7 @@ libdaemon_la_SOURCES = \
 	daemon/listen.c daemon/listen.h \
 	daemon/log.c daemon/log.h \
 	daemon/options.c daemon/options.h \
+	daemon/presented.c daemon/presented.h \
 	daemon/privilege.c daemon/privilege.h \
 	daemon/broker/broker.c daemon/broker/broker.h \
 	daemon/broker/dispatch.c daemon/broker/dispatch.h \

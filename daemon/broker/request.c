@@ -9,6 +9,7 @@
 #include "daemon/broker/reply.h"
 #include "daemon/broker/upstream.h"
 #include "daemon/log.h"
+#include "daemon/presented.h"
 
 static bool is_presentable(const char *text)
 {
@@ -96,8 +97,9 @@ REQUEST_HANDLER(request_free)
 REQUEST_HANDLER(request_lookup)
 {
     struct link_request question = { .op = LINK_LOOKUP };
+    int r = presented_as_buffer(fds->fd[0], fault);
 
-    return upstream_ask(session, request->id, &question, fds, fault);
+    return r < 0 ? r : upstream_ask(session, request->id, &question, fds, fault);
 }
 
 REQUEST_HANDLER(request_register)
@@ -109,8 +111,9 @@ REQUEST_HANDLER(request_register)
                             .size = body->size,
                             .constraints = read_constraints(body->constraints) },
     };
+    int r = presented_as_memory(fds->fd[0], fault);
 
-    return upstream_ask(session, request->id, &question, fds, fault);
+    return r < 0 ? r : upstream_ask(session, request->id, &question, fds, fault);
 }
 
 REQUEST_HANDLER(request_list)

@@ -270,14 +270,6 @@ int memory_prepare(struct memory *memory, int fd, uint64_t page_size, uint64_t o
     return 0;
 }
 
-int memory_is_file(int fd, struct fault *fault)
-{
-    if (fcntl(fd, F_GET_SEALS) < 0)
-        return fault_set(fault, DMABUFD_CODE_INVALID, EOPNOTSUPP,
-                         "this memory cannot be registered: it is not a memfd");
-    return 0;
-}
-
 static int refuse_foreign(struct fault *fault, int error, const char *why)
 {
     return fault_set(fault, DMABUFD_CODE_INVALID, error, "this memory cannot be registered: %s",

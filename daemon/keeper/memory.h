@@ -78,12 +78,6 @@ int memory_create(struct memory *memory, uint64_t size, uint64_t page_size, int 
                   struct fault *fault);
 
 /**
- * memory_is_file() - is this a memory file at all; asks nothing that a strange file could answer late
- * Return: 0; -EOPNOTSUPP with @fault.
- */
-int memory_is_file(int fd, struct fault *fault);
-
-/**
  * memory_check_foreign() - can memory that a client made be pinned
  *
  * The kernel checks none of this when it pins (IOMMU_IOAS_MAP_FILE looks neither at seals nor at the

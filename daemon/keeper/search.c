@@ -182,7 +182,7 @@ int search_round(struct search *search, struct buffer *buffer,
     int r = -ENOMEM;
 
     if (search->round++ == 0)
-        search->deadline_ns = now_ns() + SEARCH_SECONDS * UINT64_C(1000000000);
+        search->deadline_ns = now_ns() + SEARCH_SECONDS * NS_PER_S;
     if (scout && fresh && size > 0)
         one_try(buffer, scout, fresh, constraints, size, memory, backend, cancelled);
     if (scout && fresh)

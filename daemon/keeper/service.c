@@ -14,6 +14,7 @@
 #include "daemon/keeper/answer.h"
 #include "daemon/link.h"
 #include "daemon/log.h"
+#include "daemon/presented.h"
 
 static struct job *job_new(enum job_kind kind, struct buffer *buffer)
 {
@@ -177,7 +178,7 @@ static int on_register(struct service *service, struct client *client,
                            .offset = registration->offset,
                            .constraints = registration->constraints };
     CLEANUP_FD int fd = -1;
-    int r = memory_is_file(fds->fd[0], fault);
+    int r = presented_as_memory(fds->fd[0], fault);
 
     if (r < 0)
         return r;

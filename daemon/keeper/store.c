@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "common/memfd.h"
+#include "daemon/presented.h"
 
 int store_init(struct store *store, const struct store_limits *limits)
 {
@@ -159,20 +160,13 @@ int store_add(struct store *store, struct client *client, struct buffer *buffer,
     return 0;
 }
 
-static int not_a_buffer(struct fault *fault)
-{
-    return fault_set(fault, DMABUFD_CODE_NOT_A_BUFFER, ENXIO,
-                     "the descriptor is not a buffer of this daemon: pass the one of "
-                     "dmabufd_buffer_fd() itself or a dup of it, of a buffer that is still held");
-}
-
 int store_find(const struct store *store, int fd, struct buffer **ret, struct fault *fault)
 {
     struct buffer *buffer;
     struct stat st;
 
-    if (memory_is_file(fd, NULL) < 0 || fstat(fd, &st) < 0)
-        return not_a_buffer(fault);
+    if (presented_as_buffer(fd, NULL) < 0 || fstat(fd, &st) < 0)
+        return presented_no_buffer(fault);
     LIST_FOREACH (buffer, &store->inodes[bucket_of(st.st_ino)], inode_link) {
         int same;
 
@@ -189,7 +183,7 @@ int store_find(const struct store *store, int fd, struct buffer **ret, struct fa
         *ret = buffer;
         return 0;
     }
-    return not_a_buffer(fault);
+    return presented_no_buffer(fault);
 }
 
 struct hold *store_held(const struct store *store, const struct client *client, uint64_t buffer)

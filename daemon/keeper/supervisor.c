@@ -20,7 +20,7 @@
 #define DELAY_MIN_MS 10U
 #define DELAY_MAX_MS 5000U
 /* A broker that lived this long did not fail at starting. */
-#define SETTLED_NS UINT64_C(10000000000)
+#define SETTLED_NS (10 * NS_PER_S)
 /* So many first brokers may fail before the daemon gives up. */
 #define FAILURES_MAX 3U
 

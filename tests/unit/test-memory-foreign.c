@@ -14,6 +14,7 @@
 #include "common/cleanup.h"
 #include "common/memfd.h"
 #include "daemon/keeper/memory.h"
+#include "daemon/presented.h"
 #include "tests/unit/rig.h"
 #include "tests/unit/support.h"
 
@@ -47,7 +48,7 @@ static void whole_and_parts(void **state)
     CLEANUP_FD int fd = rig_memory(PAGES * K4);
 
     (void)state;
-    assert_int_equal(memory_is_file(fd, NULL), 0);
+    assert_int_equal(presented_as_memory(fd, NULL), 0);
     assert_taken(fd, 0, PAGES * K4);
     assert_taken(fd, 0, K4);
     assert_taken(fd, 3 * K4, 2 * K4);
@@ -88,10 +89,10 @@ static void what_is_no_memory_file(void **state)
     assert_refused(program, 0, K4, EOPNOTSUPP);
     assert_refused(path, 0, K4, EOPNOTSUPP);
     assert_refused(-1, 0, K4, EOPNOTSUPP);
-    assert_int_equal(memory_is_file(null, &fault), -EOPNOTSUPP);
+    assert_int_equal(presented_as_memory(null, &fault), -EOPNOTSUPP);
     assert_int_equal(fault.error, EOPNOTSUPP);
-    assert_int_equal(memory_is_file(program, NULL), -EOPNOTSUPP);
-    assert_int_equal(memory_is_file(-1, NULL), -EOPNOTSUPP);
+    assert_int_equal(presented_as_memory(program, NULL), -EOPNOTSUPP);
+    assert_int_equal(presented_as_memory(-1, NULL), -EOPNOTSUPP);
 }
 
 static void open_for_reading_only(void **state)
