@@ -31,6 +31,7 @@ struct outgoing {
 
 struct channel {
     int fd;
+    uint32_t owner; /* the user at the other end, or WIRE_NOBODY */
     size_t max_message;
     bool one_unread;
     bool paused;
@@ -84,7 +85,7 @@ struct channel *channel_free(struct channel *channel)
     /* The peer sees the end now, even if closing takes long: descriptors that were sent and never
      * read go with it. */
     shutdown(channel->fd, SHUT_RDWR);
-    closer_close(channel->fd);
+    closer_close(channel->fd, channel->owner);
     free(channel);
     return NULL;
 }
@@ -221,14 +222,28 @@ static void on_hangup(evutil_socket_t fd, short what, void *data)
         channel_close_later(channel, 0);
 }
 
+/* What the peer sends could be more files than its user may have waiting to be closed. That is over
+ * in a moment, unless they never close. */
+static bool must_wait(struct channel *channel)
+{
+    const struct timeval moment = { .tv_usec = 10000 };
+
+    if (!closer_is_full(channel->owner))
+        return false;
+    if (closer_stuck(channel->owner) > 0 || event_add(channel->readable, &moment) < 0)
+        channel_close_later(channel, -EDQUOT);
+    return true;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *data)
 {
     struct channel *channel = data;
 
     (void)fd;
-    (void)what;
+    if (what & EV_TIMEOUT)
+        event_remove_timer(channel->readable);
     for (int i = 0; !channel->closing && !channel->paused; i++) {
-        CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
+        CLEANUP_FDS struct wire_fds fds = WIRE_FDS_OF(channel->owner);
         ssize_t n;
         int r;
 
@@ -236,6 +251,8 @@ static void on_readable(evutil_socket_t fd, short what, void *data)
             event_active(channel->readable, EV_READ, 0);
             return;
         }
+        if (must_wait(channel))
+            return;
         n = wire_recv_lossy(channel->fd, inbox, channel->max_message, &fds);
         if (n == -EAGAIN)
             return;
@@ -252,16 +269,17 @@ static void on_readable(evutil_socket_t fd, short what, void *data)
     }
 }
 
-int channel_new(struct event_base *base, int fd, size_t max_message, bool one_unread,
-                const struct channel_ops *ops, void *data, struct channel **ret)
+int channel_new(struct event_base *base, int fd, uint32_t owner, size_t max_message,
+                bool one_unread, const struct channel_ops *ops, void *data, struct channel **ret)
 {
     struct channel *channel = calloc(1, sizeof(*channel));
 
     if (!channel) {
-        fd_close(&fd);
+        closer_close(fd, owner);
         return -ENOMEM;
     }
     channel->fd = fd;
+    channel->owner = owner;
     channel->max_message = max_message;
     channel->one_unread = one_unread;
     channel->ops = ops;

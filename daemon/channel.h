@@ -33,7 +33,8 @@ struct channel_ops {
     /**
      * closed() - the connection ended, called once from the event loop, never from within
      * channel_send(); the owner calls channel_free() now or later
-     * @error: 0 at end of file, else a negative errno
+     * @error: 0 at end of file; -EDQUOT: the user sent so many files that do not close that no more
+     *         is read from it (closer_is_full()); else a negative errno
      */
     void (*closed)(void *data, int error);
 };
@@ -41,14 +42,15 @@ struct channel_ops {
 /**
  * channel_new() - take over a connected socket
  * @fd: non-blocking; the channel's from now on, also on failure
+ * @owner: the user at the other end, to whom what it sends belongs (closer.h), or WIRE_NOBODY
  * @max_message: longest datagram to accept, bytes, at most CHANNEL_MESSAGE_MAX
  * @one_unread: hold a datagram with descriptors back while the peer has anything unread. The kernel
  *              counts descriptors in flight per user, so one client that does not read would else
  *              stop the passing of descriptors to everybody (unix(7), ETOOMANYREFS).
  * Return: 0 or -ENOMEM.
  */
-int channel_new(struct event_base *base, int fd, size_t max_message, bool one_unread,
-                const struct channel_ops *ops, void *data, struct channel **ret);
+int channel_new(struct event_base *base, int fd, uint32_t owner, size_t max_message,
+                bool one_unread, const struct channel_ops *ops, void *data, struct channel **ret);
 
 /** channel_free() - close the socket, drop what is queued; NULL is allowed. Returns NULL. */
 struct channel *channel_free(struct channel *channel);

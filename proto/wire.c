@@ -13,19 +13,19 @@
  * sender can never make the kernel install some that we then do not see. */
 #define KERNEL_FDS_MAX 253
 
-static void (*close_function)(int fd);
+static void (*close_function)(int fd, uint32_t owner);
 
-void wire_close_with(void (*function)(int fd))
+void wire_close_with(void (*function)(int fd, uint32_t owner))
 {
     close_function = function;
 }
 
-static void close_one(int fd)
+static void close_one(int fd, uint32_t owner)
 {
     int saved = errno;
 
     if (fd >= 0 && close_function)
-        close_function(fd);
+        close_function(fd, owner);
     else if (fd >= 0)
         close(fd);
     errno = saved;
@@ -34,7 +34,7 @@ static void close_one(int fd)
 void wire_fds_close(struct wire_fds *fds)
 {
     for (size_t i = 0; i < fds->count; i++)
-        close_one(TAKE_FD(fds->fd[i]));
+        close_one(TAKE_FD(fds->fd[i]), fds->owner);
     fds->count = 0;
 }
 
@@ -46,7 +46,7 @@ int wire_fds_take(struct wire_fds *fds, size_t index)
 int wire_fds_put(struct wire_fds *fds, int fd)
 {
     if (fds->count == PROTO_FDS_MAX) {
-        close_one(fd);
+        close_one(fd, fds->owner);
         return -EMFILE;
     }
     fds->fd[fds->count++] = fd;
@@ -112,7 +112,7 @@ ssize_t wire_recv_lossy(int sock, void *data, size_t capacity, struct wire_fds *
                           .msg_iovlen = 1,
                           .msg_control = control.bytes,
                           .msg_controllen = sizeof(control.bytes) };
-    CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
+    CLEANUP_FDS struct wire_fds fds = WIRE_FDS_OF(ret_fds->owner);
     ssize_t n;
 
     do {

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "common/cleanup.h"
@@ -20,20 +21,29 @@
 struct wire_fds {
     int fd[PROTO_FDS_MAX]; /* -1 where taken */
     size_t count;
-    bool lost; /* there were some, but this process has no room for them (wire_recv_lossy()) */
+    uint32_t owner; /* who sent them, for wire_close_with(); wire_recv() leaves it as it is */
+    bool lost;      /* there were some, but this process has no room for them (wire_recv_lossy()) */
 };
 
-#define WIRE_FDS_NONE                        \
-    {                                        \
-        .fd = { -1, -1, -1, -1 }, .count = 0 \
+#define WIRE_FDS_NONE WIRE_FDS_OF(WIRE_NOBODY)
+
+/** The same, before what a user sent is received. */
+#define WIRE_FDS_OF(user)                                     \
+    {                                                         \
+        .fd = { -1, -1, -1, -1 }, .count = 0, .owner = (user) \
     }
+
+/** No user in particular. */
+#define WIRE_NOBODY UINT32_MAX
 
 /**
  * wire_close_with() - how to close descriptors of messages from now on, in this process
  *
+ * @function: gets the descriptor and who sent it
+ *
  * A daemon that receives descriptors of strangers must not close them on a thread it needs.
  */
-void wire_close_with(void (*function)(int fd));
+void wire_close_with(void (*function)(int fd, uint32_t owner));
 
 /** Close what was not taken; safe to repeat. */
 void wire_fds_close(struct wire_fds *fds);

@@ -24,6 +24,12 @@ static bool is_presentable(const char *text)
 
 static int refuse_connection(const struct session *session, struct fault *fault)
 {
+    if (session->stuck > 0)
+        return fault_set(fault, DMABUFD_CODE_LIMIT, EUSERS,
+                         "%u files or sockets that user %u sent do not close and count as its "
+                         "connections (at most %u): end whatever does not answer for them",
+                         session->stuck, (unsigned int)session->uid,
+                         session->broker->welcome.max_clients_per_user);
     return fault_set(fault, DMABUFD_CODE_LIMIT, EUSERS,
                      "the daemon has its limit of connections (%u, of one user %u): end some or "
                      "raise --max-clients or --max-clients-per-user",

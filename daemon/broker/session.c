@@ -9,6 +9,7 @@
 
 #include "daemon/broker/dispatch.h"
 #include "daemon/broker/upstream.h"
+#include "daemon/closer.h"
 #include "daemon/log.h"
 
 /* Requests under way and replies not read yet, together. */
@@ -85,6 +86,8 @@ static void on_closed(void *data, int error)
 
     if (error == -EMSGSIZE)
         session_malformed(session, "a message that is too long or has too many descriptors");
+    else if (error == -EDQUOT)
+        session_malformed(session, "files, as its user did before, that do not close");
     else if (error == -EBADMSG && !session->blamed)
         session_malformed(session, "descriptors without a message");
     session_free(session);
@@ -126,8 +129,11 @@ static int admit(struct broker *broker, struct session *session, int fd)
     session->uid = peer.uid;
     session->gid = peer.gid;
     crowd = count(broker, peer.uid);
-    session->refused = crowd.admitted >= broker->welcome.max_clients ||
-                       crowd.admitted_of_user >= broker->welcome.max_clients_per_user;
+    /* What hangs of a user's holds threads and descriptors as connections do. */
+    session->stuck = closer_stuck(peer.uid);
+    session->refused =
+        crowd.admitted >= broker->welcome.max_clients ||
+        crowd.admitted_of_user + session->stuck >= broker->welcome.max_clients_per_user;
     if (session->refused && crowd.refused_of_user >= SESSION_REFUSED_MAX)
         return -EUSERS;
     return slots_add(&broker->sessions, session, &session->id);
@@ -139,13 +145,14 @@ void session_new(struct broker *broker, int fd)
     int r = session ? admit(broker, session, fd) : -ENOMEM;
 
     if (r < 0) {
-        fd_close(&fd);
+        /* It may have sent something already. */
+        closer_close(fd, session ? session->uid : WIRE_NOBODY);
         free(session);
         return;
     }
     session->broker = broker;
     LIST_INIT(&session->asked);
-    r = channel_new(broker->base, fd, PROTO_REQUEST_MAX, true, &client_ops, session,
+    r = channel_new(broker->base, fd, session->uid, PROTO_REQUEST_MAX, true, &client_ops, session,
                     &session->channel);
     if (r < 0) {
         slots_remove(&broker->sessions, session->id);

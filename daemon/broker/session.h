@@ -32,11 +32,12 @@ struct session {
     pid_t pid;   /* SO_PEERCRED, of the process that connected */
     uid_t uid;
     gid_t gid;
-    bool refused; /* over a limit: HELLO is answered with the reason */
-    bool blamed;  /* its end is in the log already */
-    bool ending;  /* after the reply that is being made */
-    bool greeted; /* HELLO succeeded, the keeper knows of us */
-    bool swept;   /* was there at the last sweep */
+    unsigned int stuck; /* descriptors of its user that did not close, when it connected */
+    bool refused;       /* over a limit: HELLO is answered with the reason */
+    bool blamed;        /* its end is in the log already */
+    bool ending;        /* after the reply that is being made */
+    bool greeted;       /* HELLO succeeded, the keeper knows of us */
+    bool swept;         /* was there at the last sweep */
     unsigned int in_flight;
     unsigned int in_flight_fds; /* of these, questions whose answers bring descriptors */
     LIST_HEAD(, asked) asked;   /* what the keeper owes us */

@@ -87,8 +87,8 @@ static const struct channel_ops link_ops = { .message = on_message, .closed = on
 
 int upstream_open(struct broker *broker, int fd)
 {
-    return channel_new(broker->base, fd, sizeof(struct link_reply), false, &link_ops, broker,
-                       &broker->link);
+    return channel_new(broker->base, fd, WIRE_NOBODY, sizeof(struct link_reply), false, &link_ops,
+                       broker, &broker->link);
 }
 
 void upstream_close(struct broker *broker)

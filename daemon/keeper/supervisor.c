@@ -133,8 +133,8 @@ static int start(struct supervisor *supervisor, struct fault *fault)
                          strerror(errno));
     theirs = high_dup(pair[1]);
     fd_close(&pair[1]);
-    r = channel_new(service->base, pair[0], sizeof(struct link_request), false, &link_ops,
-                    supervisor, &service->link);
+    r = channel_new(service->base, pair[0], WIRE_NOBODY, sizeof(struct link_request), false,
+                    &link_ops, supervisor, &service->link);
     if (r == 0)
         r = channel_send(service->link, &supervisor->welcome, sizeof(supervisor->welcome), NULL);
     if (r == 0)

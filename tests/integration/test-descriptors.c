@@ -43,6 +43,12 @@ static int start(void **state)
     return start_daemon(NULL, 0);
 }
 
+static int start_with_few(void **state)
+{
+    (void)state;
+    return start_daemon("--max-clients-per-user=21", 256);
+}
+
 static int stop(void **state)
 {
     (void)state;
@@ -424,15 +430,27 @@ static void lingering_unread_at_the_end(void **state)
     check_traps(UNREAD_AT_THE_END, 3);
 }
 
+/* More than the daemon can have threads that wait, and more than it can have descriptors. */
+static void lingering_by_the_hundred(void **state)
+{
+    (void)state;
+    check_traps(UNREAD_AT_THE_END, TRAPS_MAX);
+}
+
 #define TEST(function, setup) cmocka_unit_test_setup_teardown(function, setup, stop)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(wrong_numbers, start),       TEST(forged, start),
-        TEST(guessed_numbers, start),     TEST(circles, start),
-        TEST(flood_of_lookups, start),    TEST(lingering_where_none_belongs, start),
-        TEST(lingering_in_lookup, start), TEST(lingering_unread_at_the_end, start),
+        TEST(wrong_numbers, start),
+        TEST(forged, start),
+        TEST(guessed_numbers, start),
+        TEST(circles, start),
+        TEST(flood_of_lookups, start),
+        TEST(lingering_where_none_belongs, start),
+        TEST(lingering_in_lookup, start),
+        TEST(lingering_unread_at_the_end, start),
+        TEST(lingering_by_the_hundred, start_with_few),
     };
 
     return cmocka_run_group_tests_name("descriptors", tests, NULL, NULL);

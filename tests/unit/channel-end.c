@@ -68,7 +68,8 @@ void end_open(struct end *end, bool one_unread)
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair),
                      0);
     *end = (struct end){ .peer = pair[1], .taken = -1 };
-    assert_int_equal(channel_new(base, pair[0], END_MAX, one_unread, &ops, end, &end->channel), 0);
+    assert_int_equal(
+        channel_new(base, pair[0], WIRE_NOBODY, END_MAX, one_unread, &ops, end, &end->channel), 0);
 }
 
 static int setup_with(bool one_unread)

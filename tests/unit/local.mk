@@ -23,6 +23,7 @@ unit_programs = \
 	tests/unit/test-channel \
 	tests/unit/test-channel-closed \
 	tests/unit/test-channel-inflight \
+	tests/unit/test-closer \
 	tests/unit/test-extents \
 	tests/unit/test-fake \
 	tests/unit/test-fault \
@@ -68,6 +69,11 @@ tests_unit_test_channel_closed_LDADD = $(unit_ldadd)
 tests_unit_test_channel_inflight_SOURCES = tests/unit/test-channel-inflight.c
 tests_unit_test_channel_inflight_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_channel_inflight_LDADD = $(unit_ldadd)
+
+tests_unit_test_closer_SOURCES = tests/unit/test-closer.c
+tests_unit_test_closer_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_closer_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=close
+tests_unit_test_closer_LDADD = $(unit_ldadd)
 
 tests_unit_test_extents_SOURCES = tests/unit/test-extents.c
 tests_unit_test_extents_CPPFLAGS = $(unit_cppflags)

@@ -71,8 +71,8 @@ void rig_start_broker(struct rig *rig)
     int pair[2];
 
     need(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0, "link");
-    need(channel_new(rig->base, pair[0], sizeof(struct link_request), false, &link_ops, rig,
-                     &rig->service.link) == 0,
+    need(channel_new(rig->base, pair[0], WIRE_NOBODY, sizeof(struct link_request), false, &link_ops,
+                     rig, &rig->service.link) == 0,
          "channel");
     rig->broker = pair[1];
     rig->ended = false;

@@ -124,7 +124,7 @@ static void goes_on_when_there_is_room(void **state)
     assert_non_null(base);
     make_pair(pair);
     make_pair(other);
-    assert_int_equal(channel_new(base, pair[0], 64, false, &ops, NULL, &channel), 0);
+    assert_int_equal(channel_new(base, pair[0], WIRE_NOBODY, 64, false, &ops, NULL, &channel), 0);
     assert_int_equal(event_base_loop(base, EVLOOP_NONBLOCK), 0);
     filled = fill(other[0], null);
     assert_int_equal(wire_fds_put(&fds, fcntl(null, F_DUPFD_CLOEXEC, 0)), 0);
