@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 
 #include "common/cleanup.h"
+#include "daemon/closer.h"
+#include "proto/wire.h"
 
 struct buffer *buffer_new(void)
 {
@@ -72,11 +74,16 @@ int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct ba
     if (r != 0)
         return r;
     fd_close(&buffer->table_fd);
-    if (buffer->fd >= 0) {
-        fd_close(&buffer->fd);
-        if (!buffer->registered)
-            memory_release(memory, buffer->size, buffer->page_size);
+    if (buffer->fd < 0)
+        return 0;
+    if (buffer->registered) {
+        /* Its file may be much larger than what was registered of it, which says how long we may be
+         * busy here. */
+        closer_close(TAKE_FD(buffer->fd), WIRE_NOBODY);
+        return 0;
     }
+    fd_close(&buffer->fd);
+    memory_release(memory, buffer->size, buffer->page_size);
     return 0;
 }
 

@@ -177,13 +177,12 @@ static int on_register(struct service *service, struct client *client,
     struct build build = { .asked = registration->size,
                            .offset = registration->offset,
                            .constraints = registration->constraints };
-    CLEANUP_FD int fd = -1;
     int r = presented_as_memory(fds->fd[0], fault);
 
-    if (r < 0)
-        return r;
-    fd = wire_fds_take(fds, 0);
-    return start_build(service, client, LINK_REGISTER, request->tag, &build, &fd, fault);
+    /* What is not taken is the channel's to close, which may take long. */
+    return r < 0 ? r
+                 : start_build(service, client, LINK_REGISTER, request->tag, &build, &fds->fd[0],
+                               fault);
 }
 
 static int on_free(struct service *service, struct client *client,

@@ -18,6 +18,7 @@
 
 #include "common/memfd.h"
 #include "daemon/closer.h"
+#include "daemon/keeper/buffer.h"
 #include "proto/wire.h"
 #include "tests/unit/support.h"
 
@@ -293,6 +294,23 @@ static void holes(void **state)
     assert_true(is_closed(fd));
 }
 
+/* The file can be larger than what was registered of it: no worker of the keeper closes it. */
+static void registered_memory(void **state)
+{
+    struct buffer *buffer = buffer_new();
+    int fd = memory(16 << 20);
+
+    (void)state;
+    assert_non_null(buffer);
+    buffer->registered = true;
+    buffer->size = 4096;
+    buffer->fd = fd;
+    assert_int_equal(buffer_teardown_step(buffer, NULL, NULL, NULL), 0);
+    wait_closed(fd);
+    assert_false(pthread_equal(closed_by[fd], pthread_self()));
+    buffer_free(buffer);
+}
+
 /* ---- of a message ---- */
 
 static void hook(void **state)
@@ -338,6 +356,7 @@ int main(void)
         cmocka_unit_test(little_memory_at_once),
         cmocka_unit_test(large_memory),
         cmocka_unit_test(holes),
+        cmocka_unit_test(registered_memory),
         cmocka_unit_test(hook),
         cmocka_unit_test(none),
     };
