@@ -58,6 +58,12 @@ tests_integration_test_descriptors_SOURCES = tests/integration/test-descriptors.
 tests_integration_test_descriptors_CPPFLAGS = $(integration_cppflags)
 tests_integration_test_descriptors_LDADD = libharness.la
 
+check_PROGRAMS += tests/integration/test-unanswered
+TESTS += tests/integration/test-unanswered
+tests_integration_test_unanswered_SOURCES = tests/integration/test-unanswered.c
+tests_integration_test_unanswered_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_unanswered_LDADD = libharness.la
+
 check_PROGRAMS += tests/integration/test-slow
 TESTS += tests/integration/test-slow
 tests_integration_test_slow_SOURCES = tests/integration/test-slow.c
