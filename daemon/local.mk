@@ -19,6 +19,7 @@ libdaemon_la_SOURCES = \
 	daemon/keeper/answer.c daemon/keeper/answer.h \
 	daemon/keeper/arrange.c daemon/keeper/arrange.h \
 	daemon/keeper/backend.c daemon/keeper/backend.h \
+	daemon/keeper/backoff.c daemon/keeper/backoff.h \
 	daemon/keeper/buffer.c daemon/keeper/buffer.h \
 	daemon/keeper/build.c daemon/keeper/build.h \
 	daemon/keeper/donor.c daemon/keeper/donor.h \

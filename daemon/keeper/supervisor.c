@@ -17,10 +17,6 @@
 #include "common/clock.h"
 #include "daemon/log.h"
 
-#define DELAY_MIN_MS 10U
-#define DELAY_MAX_MS 5000U
-/* A broker that lived this long did not fail at starting. */
-#define SETTLED_NS (10 * NS_PER_S)
 /* So many first brokers may fail before the daemon gives up. */
 #define FAILURES_MAX 3U
 
@@ -151,18 +147,13 @@ static int start(struct supervisor *supervisor, struct fault *fault)
     return 0;
 }
 
-static void restart_later(struct supervisor *supervisor)
+/* @lived_ns: 0 if it could not be started. */
+static void restart_later(struct supervisor *supervisor, bool served, uint64_t lived_ns)
 {
-    struct timeval delay;
+    unsigned int ms = backoff_wait(&supervisor->backoff, served, lived_ns);
+    struct timeval delay = { ms / 1000, (suseconds_t)(ms % 1000) * 1000 };
 
-    if (now_ns() - supervisor->started_ns > SETTLED_NS)
-        supervisor->delay_ms = 0;
-    delay = (struct timeval){ supervisor->delay_ms / 1000,
-                              (suseconds_t)(supervisor->delay_ms % 1000) * 1000 };
     evtimer_add(supervisor->restart_event, &delay);
-    supervisor->delay_ms = supervisor->delay_ms ? supervisor->delay_ms * 2 : DELAY_MIN_MS;
-    if (supervisor->delay_ms > DELAY_MAX_MS)
-        supervisor->delay_ms = DELAY_MAX_MS;
 }
 
 static void on_restart(evutil_socket_t fd, short what, void *data)
@@ -175,7 +166,7 @@ static void on_restart(evutil_socket_t fd, short what, void *data)
     if (supervisor->stopping || start(supervisor, &fault) == 0)
         return;
     log_err("%s", fault.text);
-    restart_later(supervisor);
+    restart_later(supervisor, false, 0);
 }
 
 static void log_end(pid_t pid, int status)
@@ -206,7 +197,7 @@ static void on_child(evutil_socket_t signal, short what, void *data)
     if (!supervisor->was_ready && ++supervisor->failures >= FAILURES_MAX)
         supervisor->hopeless(supervisor->data);
     else
-        restart_later(supervisor);
+        restart_later(supervisor, supervisor->is_ready, now_ns() - supervisor->started_ns);
 }
 
 int supervisor_start(struct supervisor *supervisor, struct fault *fault)

@@ -11,6 +11,7 @@
 #include <event2/event.h>
 #include <sys/types.h>
 
+#include "daemon/keeper/backoff.h"
 #include "daemon/keeper/service.h"
 #include "daemon/link.h"
 
@@ -20,7 +21,7 @@ struct supervisor {
     struct link_welcome welcome;
     pid_t pid; /* of the broker, 0: none */
     uint64_t started_ns;
-    unsigned int delay_ms; /* before the next start */
+    struct backoff backoff;
     struct event *child_event;
     struct event *restart_event;
     void (*ready)(void *data);    /* each time a broker is ready */

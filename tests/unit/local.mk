@@ -18,6 +18,7 @@ unit_ldadd = libunit.la $(CMOCKA_LIBS)
 
 unit_programs = \
 	tests/unit/test-arrange \
+	tests/unit/test-backoff \
 	tests/unit/test-buffer \
 	tests/unit/test-buffer-kept \
 	tests/unit/test-channel \
@@ -48,6 +49,10 @@ unit_programs = \
 	tests/unit/test-wire
 check_PROGRAMS += $(unit_programs)
 TESTS += $(unit_programs)
+
+tests_unit_test_backoff_SOURCES = tests/unit/test-backoff.c
+tests_unit_test_backoff_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_backoff_LDADD = $(unit_ldadd)
 
 tests_unit_test_buffer_SOURCES = tests/unit/test-buffer.c
 tests_unit_test_buffer_CPPFLAGS = $(unit_cppflags)
