@@ -12,6 +12,7 @@ libdaemon_la_SOURCES = \
 	daemon/privilege.c daemon/privilege.h \
 	daemon/broker/broker.c daemon/broker/broker.h \
 	daemon/broker/dispatch.c daemon/broker/dispatch.h \
+	daemon/broker/offenders.c daemon/broker/offenders.h \
 	daemon/broker/reply.c daemon/broker/reply.h \
 	daemon/broker/request.c daemon/broker/request.h \
 	daemon/broker/session.c daemon/broker/session.h \

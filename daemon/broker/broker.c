@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "daemon/broker/session.h"
 #include "daemon/broker/upstream.h"
 #include "daemon/closer.h"
@@ -61,6 +62,23 @@ static void on_accept(evutil_socket_t fd, short what, void *data)
     }
 }
 
+static void sum_up_offences(struct broker *broker)
+{
+    uint64_t now = now_ns();
+    struct offender sum;
+
+    while (offenders_next(&broker->offenders, now, &sum)) {
+        unsigned long long more = sum.more, seconds = (now - sum.since_ns) / UINT64_C(1000000000);
+
+        if (sum.others)
+            log_notice("malformed messages: %llu more like it from other users in the last %llu s",
+                       more, seconds);
+        else
+            log_notice("malformed messages: %llu more like it from uid %u in the last %llu s", more,
+                       sum.uid, seconds);
+    }
+}
+
 static void on_sweep(evutil_socket_t fd, short what, void *data)
 {
     struct broker *broker = data;
@@ -68,6 +86,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *data)
     (void)fd;
     (void)what;
     sessions_sweep(broker);
+    sum_up_offences(broker);
 }
 
 /* The link is the first thing a broker has; the welcome is on it before anything else. */

@@ -14,6 +14,7 @@
 #include <event2/event.h>
 
 #include "common/slots.h"
+#include "daemon/broker/offenders.h"
 #include "daemon/channel.h"
 #include "daemon/link.h"
 #include "proto/message.h"
@@ -24,6 +25,7 @@ struct broker {
     struct link_welcome welcome; /* what the keeper told at the start */
     struct slots sessions;
     struct slots asked; /* requests the keeper has not answered, see upstream.h */
+    struct offenders offenders;
     struct message_arena arena;
     struct event *accept_event;
     struct event *resume_event; /* accepting goes on after a pause */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/clock.h"
 #include "daemon/broker/dispatch.h"
 #include "daemon/broker/upstream.h"
 #include "daemon/closer.h"
@@ -27,9 +28,12 @@ void session_resume(struct session *session)
 
 int session_malformed(struct session *session, const char *what)
 {
+    bool first = offenders_note(&session->broker->offenders, session->uid, now_ns());
+
     session->blamed = true;
-    log_notice("client %llu (pid %d, uid %u) sent %s: connection ended",
-               (unsigned long long)session->id, (int)session->pid, session->uid, what);
+    log_line(first ? LOG_NOTICE : LOG_DEBUG,
+             "client %llu (pid %d, uid %u) sent %s: connection ended",
+             (unsigned long long)session->id, (int)session->pid, session->uid, what);
     return -EBADMSG;
 }
 

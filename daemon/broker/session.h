@@ -61,7 +61,13 @@ void session_reply(struct session *session, const proto_reply *reply, struct wir
 /** session_refuse() - answer a request with an error. */
 void session_refuse(struct session *session, uint64_t request_id, const struct fault *fault);
 
-/** session_malformed() - log once whose message could not be understood. Return: -EBADMSG. */
+/**
+ * session_malformed() - log once whose message could not be understood
+ *
+ * Not the first of its user lately is only counted (offenders.h), but for debugging.
+ *
+ * Return: -EBADMSG.
+ */
 int session_malformed(struct session *session, const char *what);
 
 /** session_resume() - less is under way than before: read on if that was paused. */

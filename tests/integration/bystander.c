@@ -30,8 +30,36 @@ void bystander_start(struct bystander *bystander, const struct daemon *daemon)
     memcpy(bystander->spans, spans, bystander->span_count * sizeof(*spans));
 }
 
+uint64_t bystander_blames(const struct bystander *bystander)
+{
+    static const char counted[] = "malformed messages: ";
+    FILE *file = fopen(bystander->daemon->log, "re");
+    uint64_t blames = 0;
+    char line[2048];
+
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file)) {
+        const char *number = strstr(line, counted);
+
+        if (strstr(line, ": connection ended\n"))
+            blames++;
+        if (number && strstr(line, " more like it from "))
+            blames += strtoull(number + strlen(counted), NULL, 10);
+    }
+    fclose(file);
+    return blames;
+}
+
+static bool is_all_told(void *data)
+{
+    const struct bystander *bystander = data;
+
+    return bystander_blames(bystander) >= bystander->ended_in_all;
+}
+
 void bystander_stop(struct bystander *bystander)
 {
+    wait_until(is_all_told, bystander);
     dmabufd_disconnect(bystander->d);
     free(bystander->spans);
     munmap(bystander->ended, sizeof(*bystander->ended));
@@ -117,7 +145,8 @@ void bystander_endures(struct bystander *bystander, int (*offence)(void *data), 
     assert_int_equal(join(pid), 0);
     snprintf(who, sizeof(who), "(pid %d, uid %u)", (int)pid,
              getuid() == 0 ? TEST_CLIENT_UID : getuid());
-    assert_int_equal(daemon_log_count(bystander->daemon, who), *bystander->ended);
+    assert_true(daemon_log_count(bystander->daemon, who) <= *bystander->ended);
+    bystander->ended_in_all += *bystander->ended;
     bystander_after(bystander);
     bystander_check_alloc(bystander);
 }

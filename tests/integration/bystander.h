@@ -21,14 +21,18 @@ struct bystander {
     size_t span_count;
     struct leftovers before;
     unsigned int broker_fds;
-    atomic_uint *ended; /* connections that offenders, other processes, say they lost */
+    atomic_uint *ended;    /* connections that offenders, other processes, say they lost */
+    uint64_t ended_in_all; /* those of offenders before */
 };
 
 /** bystander_start() - connect and allocate. */
 void bystander_start(struct bystander *bystander, const struct daemon *daemon);
 
-/** bystander_stop() - leave. */
+/** bystander_stop() - leave, when the log tells of all that offenders did. */
 void bystander_stop(struct bystander *bystander);
+
+/** bystander_blames() - offences that the log tells of, in full or as a number. */
+uint64_t bystander_blames(const struct bystander *bystander);
 
 /** bystander_check() - still served by the same broker; memory and addresses are as they were. */
 void bystander_check(const struct bystander *bystander);
@@ -46,7 +50,8 @@ void bystander_after(struct bystander *bystander);
  * bystander_endures() - another process does its worst, and nobody else is hurt
  * @offence: as for spawn_as()
  *
- * The log must name the offender exactly as often as it lost a connection.
+ * The log names an offender no more often than it lost a connection; the rest it counts, some
+ * seconds later.
  */
 void bystander_endures(struct bystander *bystander, int (*offence)(void *data), void *data);
 

@@ -52,6 +52,12 @@ tests_integration_test_hostile_SOURCES = tests/integration/test-hostile.c
 tests_integration_test_hostile_CPPFLAGS = $(integration_cppflags)
 tests_integration_test_hostile_LDADD = libharness.la
 
+check_PROGRAMS += tests/integration/test-flood
+TESTS += tests/integration/test-flood
+tests_integration_test_flood_SOURCES = tests/integration/test-flood.c
+tests_integration_test_flood_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_flood_LDADD = libharness.la
+
 check_PROGRAMS += tests/integration/test-descriptors
 TESTS += tests/integration/test-descriptors
 tests_integration_test_descriptors_SOURCES = tests/integration/test-descriptors.c

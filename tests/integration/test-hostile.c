@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Hostile messages. Whatever a client sends, the end of it is its own: its connection ends and the
- * log names it once, while a client that was connected all the time goes on working, the broker
+ * log tells of it, while a client that was connected all the time goes on working, the broker
  * lives, and nothing is left behind.
  *
  * Needs the fake backend's script. Descriptors as weapons are test-descriptors.c's, greedy and slow
@@ -38,6 +38,7 @@ static int stop(void **state)
 {
     (void)state;
     bystander_stop(&bystander);
+    assert_int_equal(bystander_blames(&bystander), bystander.ended_in_all);
     daemon_stop(&daemon_of_group);
     return 0;
 }
@@ -423,7 +424,6 @@ static void many_offenders_at_once(void **state)
 {
     static int (*const offences[])(void *data) = { send_random_bytes, send_truncated, send_unknown,
                                                    send_too_long, send_out_of_order };
-    unsigned int lines = daemon_log_count(&daemon_of_group, "connection ended");
     size_t count = sizeof(offences) / sizeof(offences[0]);
     pid_t pids[sizeof(offences) / sizeof(offences[0])];
 
@@ -438,8 +438,7 @@ static void many_offenders_at_once(void **state)
     }
     for (size_t i = 0; i < count; i++)
         assert_int_equal(join(pids[i]), 0);
-    assert_int_equal(daemon_log_count(&daemon_of_group, "connection ended"),
-                     lines + *bystander.ended);
+    bystander.ended_in_all += *bystander.ended;
     bystander_after(&bystander);
 }
 

@@ -34,6 +34,7 @@ unit_programs = \
 	tests/unit/test-memory \
 	tests/unit/test-memory-foreign \
 	tests/unit/test-message \
+	tests/unit/test-offenders \
 	tests/unit/test-parse \
 	tests/unit/test-pci \
 	tests/unit/test-resolve \
@@ -115,6 +116,10 @@ tests_unit_test_memory_foreign_LDADD = $(unit_ldadd)
 tests_unit_test_message_SOURCES = tests/unit/test-message.c
 tests_unit_test_message_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_message_LDADD = $(unit_ldadd)
+
+tests_unit_test_offenders_SOURCES = tests/unit/test-offenders.c
+tests_unit_test_offenders_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_offenders_LDADD = $(unit_ldadd)
 
 tests_unit_test_parse_SOURCES = tests/unit/test-parse.c
 tests_unit_test_parse_CPPFLAGS = $(unit_cppflags)
