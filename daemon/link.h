@@ -9,6 +9,9 @@
  *
  * The broker sends struct link_request; LINK_ALLOC, LINK_FREE, LINK_LOOKUP, LINK_REGISTER, LINK_LIST and
  * LINK_STATUS are each answered by one struct link_reply with the same tag, in any order.
+ *
+ * The other way around, the keeper asks whether the broker's event loop still turns: a link_reply with
+ * op LINK_PING, which answers nothing, and the broker returns its tag in a link_request with that op.
  */
 #ifndef DAEMON_LINK_H
 #define DAEMON_LINK_H
@@ -41,6 +44,7 @@ enum link_op {
     LINK_LIST = 7,        /* u.after; reply: u.list */
     LINK_STATUS = 8,      /* reply: u.status */
     LINK_REGISTER = 9,    /* u.registration, one fd; reply: u.buffer, fds [(table)] */
+    LINK_PING = 10,       /* both ways; tag: the keeper's */
     LINK_OP_END
 };
 

@@ -39,6 +39,9 @@ static const char help_text[] =
     "      --max-clients-per-user=N\n"
     "                          connections of one user (default: half of max-clients)\n"
     "      --max-buffers=N     buffers one client can hold (default: 65536)\n"
+    "      --hang-timeout=SECONDS\n"
+    "                          replace a broker that does not answer for so long; 0: never\n"
+    "                          (default: 10)\n"
     "      --fake=SCRIPT       layout and faults of the fake backend, see dmabufd(8)\n"
     "      --debug             log more, physical addresses included\n"
     "  -h, --help              show this and exit\n"
@@ -52,6 +55,7 @@ enum long_only {
     OPT_MAX_CLIENTS,
     OPT_MAX_CLIENTS_PER_USER,
     OPT_MAX_BUFFERS,
+    OPT_HANG_TIMEOUT,
     OPT_FAKE,
     OPT_DEBUG,
     OPT_BROKER,
@@ -69,6 +73,7 @@ static const struct option long_options[] = {
     { "max-clients", required_argument, NULL, OPT_MAX_CLIENTS },
     { "max-clients-per-user", required_argument, NULL, OPT_MAX_CLIENTS_PER_USER },
     { "max-buffers", required_argument, NULL, OPT_MAX_BUFFERS },
+    { "hang-timeout", required_argument, NULL, OPT_HANG_TIMEOUT },
     { "fake", required_argument, NULL, OPT_FAKE },
     { "debug", no_argument, NULL, OPT_DEBUG },
     { "broker", no_argument, NULL, OPT_BROKER },
@@ -129,14 +134,14 @@ static bool parse_mode(mode_t *mode, const char *text)
     return true;
 }
 
-static enum options_result parse_count(const char *option, const char *text, uint32_t max,
-                                       uint32_t *ret)
+static enum options_result parse_count(const char *option, const char *text, uint32_t min,
+                                       uint32_t max, uint32_t *ret)
 {
     char expected[64];
     uint64_t number;
 
-    snprintf(expected, sizeof(expected), "a number from 1 to %u", max);
-    if (parse_number(text, 1, max, &number) < 0)
+    snprintf(expected, sizeof(expected), "a number from %u to %u", min, max);
+    if (parse_number(text, min, max, &number) < 0)
         return bad(option, text, expected);
     *ret = (uint32_t)number;
     return OPTIONS_RUN;
@@ -190,12 +195,14 @@ static enum options_result parse_one(struct options *options, int option, const 
     case OPT_MEMORY_RESERVE:
         return parse_bytes("memory-reserve", value, &options->memory_reserve);
     case OPT_MAX_CLIENTS:
-        return parse_count("max-clients", value, LINK_CLIENTS_MAX, &options->max_clients);
+        return parse_count("max-clients", value, 1, LINK_CLIENTS_MAX, &options->max_clients);
     case OPT_MAX_CLIENTS_PER_USER:
-        return parse_count("max-clients-per-user", value, LINK_CLIENTS_MAX,
+        return parse_count("max-clients-per-user", value, 1, LINK_CLIENTS_MAX,
                            &options->max_clients_per_user);
     case OPT_MAX_BUFFERS:
-        return parse_count("max-buffers", value, 1U << 20, &options->max_buffers);
+        return parse_count("max-buffers", value, 1, 1U << 20, &options->max_buffers);
+    case OPT_HANG_TIMEOUT:
+        return parse_count("hang-timeout", value, 0, 3600, &options->hang_timeout);
     case OPT_FAKE:
         options->fake = value;
         return OPTIONS_RUN;
@@ -257,6 +264,7 @@ enum options_result options_parse(struct options *options, int argc, char **argv
         .memory_reserve = UINT64_C(128) << 20,
         .max_clients = 1024,
         .max_buffers = 65536,
+        .hang_timeout = 10,
     };
     while ((option = getopt_long(argc, argv, "b:d:s:m:g:u:hV", long_options, NULL)) >= 0) {
         enum options_result r = parse_one(options, option, optarg);

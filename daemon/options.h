@@ -24,6 +24,7 @@ struct options {
     uint32_t max_clients;
     uint32_t max_clients_per_user; /* 0: half of max_clients */
     uint32_t max_buffers;          /* of one client */
+    uint32_t hang_timeout;         /* of the broker, seconds; 0: never */
     const char *fake;              /* script of the fake backend */
     bool debug;
     bool broker; /* internal: this process is the broker */

@@ -48,6 +48,14 @@ static void refuse_for_lost_fds(struct session *session, uint64_t request_id, ui
         channel_close_later(session->broker->link, -ENOMEM);
 }
 
+/* From the loop, so that it tells that the loop turns. */
+static int answer_ping(struct broker *broker, uint64_t tag)
+{
+    struct link_request message = { .op = LINK_PING, .tag = tag };
+
+    return tell(broker, &message);
+}
+
 static int on_message(void *data, const void *bytes, size_t size, struct wire_fds *fds)
 {
     struct broker *broker = data;
@@ -59,6 +67,8 @@ static int on_message(void *data, const void *bytes, size_t size, struct wire_fd
     if (size != sizeof(answer))
         return -EBADMSG;
     memcpy(&answer, bytes, sizeof(answer));
+    if (answer.op == LINK_PING)
+        return answer_ping(broker, answer.tag);
     asked = slots_get(&broker->asked, answer.tag);
     if (!asked)
         return 0; /* the client left meanwhile */

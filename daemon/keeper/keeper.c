@@ -176,6 +176,8 @@ static int begin(struct keeper *keeper, struct fault *fault)
                                               .ready = on_ready,
                                               .hopeless = on_hopeless,
                                               .data = keeper };
+    keeper->supervisor.watch.period_ns =
+        options->hang_timeout * UINT64_C(1000000000) / WATCH_PERIODS;
     make_welcome(keeper, &keeper->supervisor.welcome);
     return supervisor_start(&keeper->supervisor, fault);
 }

@@ -76,6 +76,9 @@ static int on_message(void *data, const void *bytes, size_t size, struct wire_fd
 
     if (size == sizeof(request)) {
         memcpy(&request, bytes, sizeof(request));
+        watch_heard(&supervisor->watch);
+        if (request.op == LINK_PING)
+            return watch_answered(&supervisor->watch, request.tag);
         if (request.op == LINK_READY) {
             if (supervisor->is_ready)
                 return -EBADMSG;
@@ -104,12 +107,57 @@ static void on_drained(void *data)
 {
     struct supervisor *supervisor = data;
 
+    watch_heard(&supervisor->watch);
     service_drained(supervisor->service);
 }
 
 static const struct channel_ops link_ops = { .message = on_message,
                                              .drained = on_drained,
                                              .closed = on_closed };
+
+static void watch_on(struct supervisor *supervisor)
+{
+    uint64_t us = supervisor->watch.period_ns / 1000;
+    struct timeval period = { (time_t)(us / 1000000), (suseconds_t)(us % 1000000) };
+
+    if (us > 0)
+        evtimer_add(supervisor->watch_event, &period);
+}
+
+/* A broker that cannot be asked is not to blame. */
+static void ask(struct supervisor *supervisor)
+{
+    struct link_reply question = { .op = LINK_PING, .tag = supervisor->watch.number };
+
+    if (channel_send(supervisor->service->link, &question, sizeof(question), NULL) < 0)
+        watch_begin(&supervisor->watch, now_ns());
+}
+
+static void on_period(evutil_socket_t fd, short what, void *data)
+{
+    struct supervisor *supervisor = data;
+
+    (void)fd;
+    (void)what;
+    if (supervisor->pid <= 0)
+        return;
+    switch (watch_period(&supervisor->watch, now_ns())) {
+    case WATCH_HUNG:
+        log_err(
+            "the broker (pid %d) does not answer for %llu s: killing it; --hang-timeout=0 would "
+            "let it be",
+            (int)supervisor->pid,
+            (unsigned long long)(supervisor->watch.period_ns * WATCH_PERIODS / 1000000000));
+        kill(supervisor->pid, SIGKILL);
+        return;
+    case WATCH_ASK:
+        ask(supervisor);
+        break;
+    case WATCH_WAIT:
+        break;
+    }
+    watch_on(supervisor);
+}
 
 static int high_dup(int fd)
 {
@@ -142,6 +190,8 @@ static int start(struct supervisor *supervisor, struct fault *fault)
     }
     supervisor->started_ns = now_ns();
     supervisor->is_ready = false;
+    watch_begin(&supervisor->watch, supervisor->started_ns);
+    watch_on(supervisor);
     service->broker_starts++;
     log_debug("broker %u started, pid %d", service->broker_starts, (int)supervisor->pid);
     return 0;
@@ -190,6 +240,7 @@ static void on_child(evutil_socket_t signal, short what, void *data)
     if (!supervisor->stopping)
         log_end(supervisor->pid, status);
     supervisor->pid = 0;
+    evtimer_del(supervisor->watch_event);
     supervisor->service->link = channel_free(supervisor->service->link);
     if (supervisor->stopping)
         return;
@@ -206,7 +257,8 @@ int supervisor_start(struct supervisor *supervisor, struct fault *fault)
 
     supervisor->child_event = evsignal_new(base, SIGCHLD, on_child, supervisor);
     supervisor->restart_event = evtimer_new(base, on_restart, supervisor);
-    if (!supervisor->child_event || !supervisor->restart_event ||
+    supervisor->watch_event = evtimer_new(base, on_period, supervisor);
+    if (!supervisor->child_event || !supervisor->restart_event || !supervisor->watch_event ||
         event_add(supervisor->child_event, NULL) < 0)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
     return start(supervisor, fault);
@@ -219,7 +271,9 @@ void supervisor_stop(struct supervisor *supervisor)
         event_free(supervisor->restart_event);
     if (supervisor->child_event)
         event_free(supervisor->child_event);
-    supervisor->restart_event = supervisor->child_event = NULL;
+    if (supervisor->watch_event)
+        event_free(supervisor->watch_event);
+    supervisor->restart_event = supervisor->child_event = supervisor->watch_event = NULL;
     supervisor->service->link = channel_free(supervisor->service->link);
     if (supervisor->pid > 0) {
         kill(supervisor->pid, SIGKILL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Supervisor: starts the broker, notices when it ends or misbehaves, and starts another.
+ * Supervisor: starts the broker, notices when it ends, hangs or misbehaves, and starts another.
  *
  * Between two brokers, connecting clients wait in the queue of the listening socket, which is the
  * keeper's.
@@ -13,6 +13,7 @@
 
 #include "daemon/keeper/backoff.h"
 #include "daemon/keeper/service.h"
+#include "daemon/keeper/watch.h"
 #include "daemon/link.h"
 
 struct supervisor {
@@ -24,6 +25,8 @@ struct supervisor {
     struct backoff backoff;
     struct event *child_event;
     struct event *restart_event;
+    struct event *watch_event;
+    struct watch watch;           /* its period is the owner's to set */
     void (*ready)(void *data);    /* each time a broker is ready */
     void (*hopeless)(void *data); /* the very first brokers do not come up */
     void *data;

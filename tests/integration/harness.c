@@ -209,6 +209,38 @@ pid_t daemon_broker(const struct daemon *daemon)
     return pid;
 }
 
+struct succession {
+    const struct daemon *daemon;
+    pid_t before, now;
+};
+
+static bool has_next_broker(void *data)
+{
+    struct succession *succession = data;
+
+    succession->now = daemon_broker(succession->daemon);
+    return succession->now > 0 && succession->now != succession->before;
+}
+
+pid_t daemon_next_broker(const struct daemon *daemon, pid_t before)
+{
+    struct succession succession = { .daemon = daemon, .before = before };
+
+    wait_until(has_next_broker, &succession);
+    return succession.now;
+}
+
+void daemon_check_serves(const struct daemon *daemon)
+{
+    dmabufd_buffer *buffer;
+    dmabufd *d;
+
+    assert_int_equal(dmabufd_connect(&d, daemon->socket), 0);
+    assert_int_equal(dmabufd_alloc(d, UINT64_C(1) << 20, 4096, &buffer), 0);
+    assert_int_equal(dmabufd_free(buffer), 0);
+    dmabufd_disconnect(d);
+}
+
 unsigned int daemon_log_count(const struct daemon *daemon, const char *text)
 {
     FILE *file = fopen(daemon->log, "re");

@@ -70,6 +70,12 @@ void daemon_kill(struct daemon *daemon);
 /** daemon_broker() - process id of the broker, once there is one. */
 pid_t daemon_broker(const struct daemon *daemon);
 
+/** daemon_next_broker() - wait for another broker than @before. Return: its process id. */
+pid_t daemon_next_broker(const struct daemon *daemon, pid_t before);
+
+/** daemon_check_serves() - a new client gets memory, and gives it back. */
+void daemon_check_serves(const struct daemon *daemon);
+
 /** daemon_log_count() - how many lines of its log have @text in them. */
 unsigned int daemon_log_count(const struct daemon *daemon, const char *text);
 

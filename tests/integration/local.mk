@@ -100,6 +100,12 @@ tests_integration_test_broker_SOURCES = tests/integration/test-broker.c
 tests_integration_test_broker_CPPFLAGS = $(integration_cppflags)
 tests_integration_test_broker_LDADD = libharness.la
 
+check_PROGRAMS += tests/integration/test-privilege
+TESTS += tests/integration/test-privilege
+tests_integration_test_privilege_SOURCES = tests/integration/test-privilege.c
+tests_integration_test_privilege_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_privilege_LDADD = libharness.la
+
 check_PROGRAMS += tests/integration/test-options
 TESTS += tests/integration/test-options
 tests_integration_test_options_SOURCES = tests/integration/test-options.c

@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The two processes of the daemon: what each may do, and what is left when one of them dies. A
- * broker can be killed at any moment and another takes its place, with nothing left over; without
- * its keeper it does not live on.
+ * The two processes of the daemon, and what is left when one of them dies. A broker can be killed or
+ * hang at any moment and another takes its place, with nothing left over; without its keeper it does
+ * not live on. What each may do is test-privilege.c's.
  *
  * Against any backend; killing in the middle of slow work needs the fake one's script.
  */
-#include <dirent.h>
 #include <errno.h>
-#include <grp.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/integration/harness.h"
@@ -36,22 +34,14 @@ static int clean_up(void **state)
 
 /* ---- killing ---- */
 
-static bool has_broker(void *data)
-{
-    pid_t before = *(pid_t *)data, now = daemon_broker(&daemon_of_test);
-
-    return now > 0 && now != before;
-}
-
-/* Kill it and wait for the next. Return: the next. */
-static pid_t kill_broker(void)
+/* And wait for the one after it. */
+static void kill_broker(void)
 {
     pid_t before = daemon_broker(&daemon_of_test);
 
     assert_true(before > 0);
     assert_int_equal(kill(before, SIGKILL), 0);
-    wait_until(has_broker, &before);
-    return daemon_broker(&daemon_of_test);
+    daemon_next_broker(&daemon_of_test, before);
 }
 
 static uint32_t broker_starts(void)
@@ -65,17 +55,6 @@ static uint32_t broker_starts(void)
     return status.broker_starts;
 }
 
-static void check_serves(void)
-{
-    dmabufd_buffer *buffer;
-    dmabufd *d;
-
-    assert_int_equal(dmabufd_connect(&d, NULL), 0);
-    assert_int_equal(dmabufd_alloc(d, MIB, 4096, &buffer), 0);
-    assert_int_equal(dmabufd_free(buffer), 0);
-    dmabufd_disconnect(d);
-}
-
 static void killed_idle(void **state)
 {
     struct leftovers before;
@@ -86,7 +65,7 @@ static void killed_idle(void **state)
     keeper = daemon_of_test.keeper;
     leftovers_read(&daemon_of_test, &before);
     kill_broker();
-    check_serves();
+    daemon_check_serves(&daemon_of_test);
     assert_int_equal(broker_starts(), 2);
     leftovers_settle(&daemon_of_test, &before);
     assert_int_equal(daemon_log_count(&daemon_of_test, "was killed by signal 9"), 1);
@@ -191,7 +170,7 @@ static void killed_during_slow_builds(void **state)
         assert_true(raw_ended(socks[i]));
         close(socks[i]);
     }
-    check_serves();
+    daemon_check_serves(&daemon_of_test);
     leftovers_settle(&daemon_of_test, &before);
     assert_int_equal(broker_starts(), 2);
     daemon_stop(&daemon_of_test);
@@ -261,15 +240,125 @@ static void killed_again_and_again(void **state)
         close(sock);
     }
     assert_int_equal(broker_starts(), kills + 1);
-    check_serves();
+    daemon_check_serves(&daemon_of_test);
     leftovers_settle(&daemon_of_test, &before);
     assert_int_equal(daemon_log_count(&daemon_of_test, "was killed by signal 9"), kills);
     daemon_stop(&daemon_of_test);
 }
 
+/* ---- hanging ---- */
+
+#define PATIENCE_SECONDS 1 /* as in impatient[] */
+
+static const char *const impatient[] = { "--hang-timeout=1", NULL };
+
+static void broker_that_hangs_is_replaced(void **state)
+{
+    struct leftovers before;
+    dmabufd_buffer *buffer;
+    pid_t broker;
+    dmabufd *d;
+
+    (void)state;
+    daemon_start(&daemon_of_test, impatient);
+    leftovers_read(&daemon_of_test, &before);
+    for (uint32_t i = 1; i <= 2; i++) {
+        assert_int_equal(dmabufd_connect(&d, NULL), 0);
+        assert_int_equal(dmabufd_alloc(d, MIB, 4096, &buffer), 0);
+        broker = daemon_broker(&daemon_of_test);
+        assert_int_equal(kill(broker, SIGSTOP), 0);
+        daemon_next_broker(&daemon_of_test, broker);
+        assert_int_equal(dmabufd_free(buffer), -ENOTCONN);
+        dmabufd_disconnect(d);
+        daemon_check_serves(&daemon_of_test);
+        assert_int_equal(broker_starts(), i + 1);
+        assert_int_equal(daemon_log_count(&daemon_of_test, "does not answer for 1 s: killing it"),
+                         i);
+        leftovers_settle(&daemon_of_test, &before);
+    }
+    daemon_stop(&daemon_of_test);
+}
+
+/* As systemctl freeze does it: the time in which nobody ran is not held against the broker. */
+static void stopped_as_a_whole(void **state)
+{
+    dmabufd_buffer *buffer;
+    pid_t broker;
+    dmabufd *d;
+
+    (void)state;
+    daemon_start(&daemon_of_test, impatient);
+    broker = daemon_broker(&daemon_of_test);
+    assert_int_equal(dmabufd_connect(&d, NULL), 0);
+    assert_int_equal(dmabufd_alloc(d, MIB, 4096, &buffer), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(kill(daemon_of_test.keeper, SIGSTOP), 0);
+        assert_int_equal(kill(broker, SIGSTOP), 0);
+        sleep(3 * PATIENCE_SECONDS);
+        assert_int_equal(kill(daemon_of_test.keeper, SIGCONT), 0);
+        assert_int_equal(kill(broker, SIGCONT), 0);
+        /* Idle for long enough to be asked some times. */
+        sleep(2 * PATIENCE_SECONDS);
+        assert_int_equal(daemon_broker(&daemon_of_test), broker);
+        assert_int_equal(dmabufd_free(buffer), 0);
+        assert_int_equal(dmabufd_alloc(d, MIB, 4096, &buffer), 0);
+    }
+    dmabufd_disconnect(d);
+    assert_int_equal(broker_starts(), 1);
+    daemon_stop(&daemon_of_test);
+}
+
+static int ask_on_and_on(void *data)
+{
+    time_t end = time(NULL) + 3 * PATIENCE_SECONDS;
+    dmabufd_buffer *buffer;
+    dmabufd *d;
+
+    (void)data;
+    CHECK(dmabufd_connect(&d, NULL) == 0);
+    while (time(NULL) < end) {
+        CHECK(dmabufd_alloc(d, 4096, 4096, &buffer) == 0);
+        CHECK(dmabufd_free(buffer) == 0);
+    }
+    dmabufd_disconnect(d);
+    return 0;
+}
+
+static void busy_is_not_hung(void **state)
+{
+    pid_t clients[4];
+
+    (void)state;
+    daemon_start(&daemon_of_test, impatient);
+    for (size_t i = 0; i < 4; i++)
+        clients[i] = spawn_as(TEST_CLIENT_UID, ask_on_and_on, NULL);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(join(clients[i]), 0);
+    assert_int_equal(broker_starts(), 1);
+    daemon_stop(&daemon_of_test);
+}
+
+/* For somebody with a debugger. */
+static void hanging_can_be_allowed(void **state)
+{
+    static const char *const args[] = { "--hang-timeout=0", NULL };
+    pid_t broker;
+
+    (void)state;
+    daemon_start(&daemon_of_test, args);
+    broker = daemon_broker(&daemon_of_test);
+    assert_int_equal(kill(broker, SIGSTOP), 0);
+    sleep(3 * PATIENCE_SECONDS);
+    assert_int_equal(daemon_broker(&daemon_of_test), broker);
+    assert_int_equal(kill(broker, SIGCONT), 0);
+    daemon_check_serves(&daemon_of_test);
+    assert_int_equal(broker_starts(), 1);
+    daemon_stop(&daemon_of_test);
+}
+
 /* ---- the end of the keeper ---- */
 
-static void broker_that_hangs(void **state)
+static void hangs_at_the_end(void **state)
 {
     dmabufd_buffer *buffer;
     pid_t broker;
@@ -334,135 +423,9 @@ static void broker_ignores_what_is_meant_for_the_keeper(void **state)
     broker = daemon_broker(&daemon_of_test);
     assert_int_equal(kill(broker, SIGTERM), 0);
     assert_int_equal(kill(broker, SIGINT), 0);
-    check_serves();
+    daemon_check_serves(&daemon_of_test);
     assert_int_equal(daemon_broker(&daemon_of_test), broker);
     leftovers_settle(&daemon_of_test, &before);
-    daemon_stop(&daemon_of_test);
-}
-
-/* ---- privilege ---- */
-
-/* The rest of the line of /proc/PID/status that begins with @field. */
-static void status_field(pid_t pid, const char *field, char *out, size_t size)
-{
-    char path[64], line[256];
-    FILE *file;
-
-    *out = '\0';
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-    file = fopen(path, "re");
-    assert_non_null(file);
-    while (fgets(line, sizeof(line), file)) {
-        if (strncmp(line, field, strlen(field)) == 0)
-            snprintf(out, size, "%s", line + strlen(field) + strspn(line + strlen(field), " \t"));
-    }
-    fclose(file);
-    out[strcspn(out, "\n")] = '\0';
-    while (*out && out[strlen(out) - 1] == ' ')
-        out[strlen(out) - 1] = '\0';
-}
-
-static void assert_field(pid_t pid, const char *field, const char *expected)
-{
-    char found[256];
-
-    status_field(pid, field, found, sizeof(found));
-    assert_string_equal(found, expected);
-}
-
-static uint64_t capabilities(pid_t pid, const char *field)
-{
-    char found[256];
-
-    status_field(pid, field, found, sizeof(found));
-    assert_int_equal(strlen(found), 16);
-    return strtoull(found, NULL, 16);
-}
-
-/* No way to memory, devices or addresses is among its descriptors, but for the moment in which one
- * passes through. Only root may look. */
-static bool has_no_power(void *data)
-{
-    static const char *const powers[] = { "memfd",    "iommu",   "vfio", "pagemap",
-                                          "io_uring", "udmabuf", "/proc" };
-    pid_t pid = *(pid_t *)data;
-    struct dirent *entry;
-    char path[300], target[256];
-    bool found = false;
-    DIR *dir;
-
-    snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-    dir = opendir(path);
-    assert_non_null(dir);
-    while ((entry = readdir(dir))) {
-        ssize_t n;
-
-        snprintf(path, sizeof(path), "/proc/%d/fd/%s", (int)pid, entry->d_name);
-        n = readlink(path, target, sizeof(target) - 1);
-        target[n > 0 ? n : 0] = '\0';
-        for (size_t i = 0; i < sizeof(powers) / sizeof(powers[0]); i++)
-            found = found || strstr(target, powers[i]);
-    }
-    closedir(dir);
-    return !found;
-}
-
-static void broker_has_no_privilege(void **state)
-{
-    dmabufd_buffer *buffer;
-    pid_t broker;
-    dmabufd *d;
-
-    (void)state;
-    /* One that is to be given up. */
-    if (getuid() == 0)
-        assert_int_equal(setgroups(1, &(gid_t){ TEST_CLIENT_UID }), 0);
-    daemon_start(&daemon_of_test, NULL);
-    if (getuid() == 0)
-        assert_int_equal(setgroups(0, NULL), 0);
-    for (int i = 0; i < 2; i++) {
-        assert_int_equal(dmabufd_connect(&d, NULL), 0);
-        assert_int_equal(dmabufd_alloc(d, MIB, 4096, &buffer), 0);
-        broker = daemon_broker(&daemon_of_test);
-        assert_int_equal(capabilities(broker, "CapInh:"), 0);
-        assert_int_equal(capabilities(broker, "CapPrm:"), 0);
-        assert_int_equal(capabilities(broker, "CapEff:"), 0);
-        assert_int_equal(capabilities(broker, "CapAmb:"), 0);
-        assert_field(broker, "NoNewPrivs:", "1");
-        if (getuid() == 0) {
-            assert_int_equal(capabilities(broker, "CapBnd:"), 0);
-            assert_field(broker, "Uid:", "61901\t61901\t61901\t61901");
-            assert_field(broker, "Gid:", "61901\t61901\t61901\t61901");
-            assert_field(broker, "Groups:", "");
-            wait_until(has_no_power, &broker);
-        }
-        /* The one after it is no better. */
-        kill_broker();
-        check_serves();
-        dmabufd_disconnect(d);
-    }
-    daemon_stop(&daemon_of_test);
-}
-
-/* CAP_KILL 5, CAP_SETGID 6, CAP_SETUID 7, CAP_SETPCAP 8, CAP_IPC_LOCK 14, CAP_SYS_RAWIO 17, and
- * nothing else: CAP_SYS_ADMIN is given back. */
-static void keeper_has_what_it_needs(void **state)
-{
-    const uint64_t needs = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 14 | 1 << 17;
-    uint64_t permitted;
-
-    (void)state;
-    daemon_start(&daemon_of_test, NULL);
-    permitted = capabilities(daemon_of_test.keeper, "CapPrm:");
-    assert_int_equal(capabilities(daemon_of_test.keeper, "CapEff:"), permitted);
-    assert_int_equal(capabilities(daemon_of_test.keeper, "CapInh:"), 0);
-    assert_int_equal(capabilities(daemon_of_test.keeper, "CapAmb:"), 0);
-    if (getuid() == 0) {
-        assert_int_equal(permitted, needs & capabilities(getpid(), "CapPrm:"));
-        assert_int_equal(capabilities(daemon_of_test.keeper, "CapBnd:") & ~needs, 0);
-    } else {
-        assert_int_equal(permitted, 0);
-    }
     daemon_stop(&daemon_of_test);
 }
 
@@ -474,11 +437,13 @@ int main(void)
         cmocka_unit_test_teardown(killed_during_slow_builds, clean_up),
         cmocka_unit_test_teardown(killed_with_a_teardown_in_flight, clean_up),
         cmocka_unit_test_teardown(killed_again_and_again, clean_up),
-        cmocka_unit_test_teardown(broker_that_hangs, clean_up),
+        cmocka_unit_test_teardown(broker_that_hangs_is_replaced, clean_up),
+        cmocka_unit_test_teardown(stopped_as_a_whole, clean_up),
+        cmocka_unit_test_teardown(busy_is_not_hung, clean_up),
+        cmocka_unit_test_teardown(hanging_can_be_allowed, clean_up),
+        cmocka_unit_test_teardown(hangs_at_the_end, clean_up),
         cmocka_unit_test_teardown(keeper_killed, clean_up),
         cmocka_unit_test_teardown(broker_ignores_what_is_meant_for_the_keeper, clean_up),
-        cmocka_unit_test_teardown(broker_has_no_privilege, clean_up),
-        cmocka_unit_test_teardown(keeper_has_what_it_needs, clean_up),
     };
 
     return cmocka_run_group_tests_name("broker", tests, NULL, NULL);

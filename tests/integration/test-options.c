@@ -100,6 +100,9 @@ static void wrong_usage(void **state)
         { { "--max-clients-per-user=-1" }, "--max-clients-per-user=-1: expected" },
         { { "--max-buffers=0" }, "--max-buffers=0: expected" },
         { { "--max-buffers=0x10" }, "--max-buffers=0x10: expected" },
+        { { "--hang-timeout=-1" }, "--hang-timeout=-1: expected" },
+        { { "--hang-timeout=3601" }, "--hang-timeout=3601: expected a number from 0 to 3600" },
+        { { "--hang-timeout=" }, "--hang-timeout=: expected" },
         { { "--socket-mode=0999" }, "--socket-mode=0999: expected" },
         { { "--socket-mode=1777" }, "--socket-mode=1777: expected" },
         { { "--socket-mode=" }, "--socket-mode=: expected" },
@@ -200,8 +203,8 @@ static void help_and_version(void **state)
                                            "--memory-limit", "--memory-reserve",
                                            "--max-clients",  "--max-clients-per-user",
                                            "--max-buffers",  "--fake",
-                                           "--debug",        "--help",
-                                           "--version" };
+                                           "--hang-timeout", "--debug",
+                                           "--help",         "--version" };
     static struct outcome outcome;
 
     (void)state;

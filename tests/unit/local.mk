@@ -47,6 +47,7 @@ unit_programs = \
 	tests/unit/test-spans \
 	tests/unit/test-spantable \
 	tests/unit/test-store \
+	tests/unit/test-watch \
 	tests/unit/test-wire
 check_PROGRAMS += $(unit_programs)
 TESTS += $(unit_programs)
@@ -165,6 +166,10 @@ tests_unit_test_spantable_LDADD = $(unit_ldadd)
 tests_unit_test_store_SOURCES = tests/unit/test-store.c
 tests_unit_test_store_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_store_LDADD = $(unit_ldadd)
+
+tests_unit_test_watch_SOURCES = tests/unit/test-watch.c
+tests_unit_test_watch_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_watch_LDADD = $(unit_ldadd)
 
 tests_unit_test_wire_SOURCES = tests/unit/test-wire.c
 tests_unit_test_wire_CPPFLAGS = $(unit_cppflags)
