@@ -2,6 +2,7 @@
 check_LTLIBRARIES += libharness.la
 libharness_la_SOURCES = \
 	tests/integration/bystander.c tests/integration/bystander.h \
+	tests/integration/group.c tests/integration/group.h \
 	tests/integration/harness.c tests/integration/harness.h \
 	tests/integration/raw.c tests/integration/raw.h
 libharness_la_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)

@@ -15,27 +15,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tests/integration/harness.h"
+#include "tests/integration/group.h"
 
 #define MIB (UINT64_C(1) << 20)
 /* Two clients, and each page on its own in the worst case. */
 #define SPANS_MAX 40000U
-
-static struct daemon daemon_of_group;
-
-static int start(void **state)
-{
-    (void)state;
-    daemon_start(&daemon_of_group, NULL);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    daemon_stop(&daemon_of_group);
-    return 0;
-}
 
 /* What a client tells of each of its buffers. */
 struct told {
@@ -366,5 +350,5 @@ int main(void)
         cmocka_unit_test(killed_clients_leave_nothing),
     };
 
-    return cmocka_run_group_tests_name("addresses", tests, start, stop);
+    return cmocka_run_group_tests_name("addresses", tests, group_start, group_stop);
 }

@@ -19,27 +19,11 @@
 
 #include "common/kernel-abi.h"
 #include "common/spans.h"
-#include "tests/integration/harness.h"
+#include "tests/integration/group.h"
 
 #define KIB UINT64_C(1024)
 #define MIB (KIB * KIB)
 #define GIB (KIB * MIB)
-
-static struct daemon daemon_of_group;
-
-static int start(void **state)
-{
-    (void)state;
-    daemon_start(&daemon_of_group, NULL);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    daemon_stop(&daemon_of_group);
-    return 0;
-}
 
 static bool is_zero(const unsigned char *data, uint64_t size)
 {
@@ -319,5 +303,5 @@ int main(void)
         cmocka_unit_test(foreign_descriptors),
     };
 
-    return cmocka_run_group_tests_name("buffers", tests, start, stop);
+    return cmocka_run_group_tests_name("buffers", tests, group_start, group_stop);
 }

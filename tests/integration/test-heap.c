@@ -12,28 +12,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/integration/harness.h"
+#include "tests/integration/group.h"
 
 #define KIB UINT64_C(1024)
 #define MIB (KIB * KIB)
 
 #define OBJECTS 200
-
-static struct daemon daemon_of_group;
-
-static int start(void **state)
-{
-    (void)state;
-    daemon_start(&daemon_of_group, NULL);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    daemon_stop(&daemon_of_group);
-    return 0;
-}
 
 static uint64_t buffers_held(dmabufd *d)
 {
@@ -326,5 +310,5 @@ int main(void)
         cmocka_unit_test(daemon_dies),
     };
 
-    return cmocka_run_group_tests_name("heap", tests, start, stop);
+    return cmocka_run_group_tests_name("heap", tests, group_start, group_stop);
 }

@@ -14,26 +14,10 @@
 #include <sys/socket.h>
 
 #include "common/spans.h"
-#include "tests/integration/harness.h"
+#include "tests/integration/group.h"
 
 #define KIB UINT64_C(1024)
 #define MIB (KIB * KIB)
-
-static struct daemon daemon_of_group;
-
-static int start(void **state)
-{
-    (void)state;
-    daemon_start(&daemon_of_group, NULL);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    daemon_stop(&daemon_of_group);
-    return 0;
-}
 
 /* A memfd whose pages are all there, sealed as it has to be. */
 static int make_memory(uint64_t size, unsigned int flags, unsigned char **ret)
@@ -255,5 +239,5 @@ int main(void)
         cmocka_unit_test(given_back_at_death),
     };
 
-    return cmocka_run_group_tests_name("register", tests, start, stop);
+    return cmocka_run_group_tests_name("register", tests, group_start, group_stop);
 }
