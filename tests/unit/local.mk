@@ -2,6 +2,8 @@
 # client/local.mk, with the library that it tests.
 check_LTLIBRARIES += libunit.la
 libunit_la_SOURCES = \
+	tests/integration/raw.c tests/integration/raw.h \
+	tests/unit/broker-rig.c tests/unit/broker-rig.h \
 	tests/unit/channel-end.c tests/unit/channel-end.h \
 	tests/unit/cmocka-all.h \
 	tests/unit/getpa.c tests/unit/getpa.h \
@@ -43,10 +45,12 @@ unit_programs = \
 	tests/unit/test-service \
 	tests/unit/test-service-ends \
 	tests/unit/test-service-hostile \
+	tests/unit/test-session \
 	tests/unit/test-slots \
 	tests/unit/test-spans \
 	tests/unit/test-spantable \
 	tests/unit/test-store \
+	tests/unit/test-upstream \
 	tests/unit/test-watch \
 	tests/unit/test-wire
 check_PROGRAMS += $(unit_programs)
@@ -151,6 +155,10 @@ tests_unit_test_service_hostile_SOURCES = tests/unit/test-service-hostile.c
 tests_unit_test_service_hostile_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_service_hostile_LDADD = $(unit_ldadd)
 
+tests_unit_test_session_SOURCES = tests/unit/test-session.c
+tests_unit_test_session_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_session_LDADD = $(unit_ldadd)
+
 tests_unit_test_slots_SOURCES = tests/unit/test-slots.c
 tests_unit_test_slots_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_slots_LDADD = $(unit_ldadd)
@@ -166,6 +174,10 @@ tests_unit_test_spantable_LDADD = $(unit_ldadd)
 tests_unit_test_store_SOURCES = tests/unit/test-store.c
 tests_unit_test_store_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_store_LDADD = $(unit_ldadd)
+
+tests_unit_test_upstream_SOURCES = tests/unit/test-upstream.c
+tests_unit_test_upstream_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_upstream_LDADD = $(unit_ldadd)
 
 tests_unit_test_watch_SOURCES = tests/unit/test-watch.c
 tests_unit_test_watch_CPPFLAGS = $(unit_cppflags)
