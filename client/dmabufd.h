@@ -183,7 +183,9 @@ int dmabufd_register(dmabufd *d, int fd, uint64_t offset, uint64_t size,
  * @buffer: NULL is allowed; gone when this returns, whatever it returns
  *
  * A translation that starts after this returned misses. Tells the daemon that no device uses the
- * buffer on this process's behalf any more: stop the device first.
+ * buffer on this process's behalf any more: stop the device first. When the last holder of memory
+ * that the daemon made gives it up, the pages are gone: other mappings and descriptors of it show
+ * zeroes, and what is written there has no known address.
  *
  * Return: 0; -ENOTCONN or -EPROTO: the connection has ended, and the daemon has released it or
  * will; -ENOMEM: the daemon could not be told, and releases it at dmabufd_disconnect().

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "common/cleanup.h"
@@ -66,14 +67,37 @@ int buffer_unpin(struct buffer *buffer, struct backend *backend, struct fault *f
     return r;
 }
 
+bool buffer_to_empty(const struct buffer *buffer)
+{
+    return buffer->shown && !buffer->registered && !buffer->mapping.begun &&
+           buffer->emptied < buffer->size;
+}
+
+static int empty_piece(struct buffer *buffer, struct fault *fault)
+{
+    uint64_t length = buffer->page_size > BACKEND_PIECE ? buffer->page_size : BACKEND_PIECE;
+    int r = memory_empty(buffer->fd, buffer->emptied, length);
+
+    if (r < 0)
+        return fault_set(fault, DMABUFD_CODE_INTERNAL, -r,
+                         "a file that a client may have kept cannot be emptied: %s", strerror(-r));
+    buffer->emptied += length;
+    return 0;
+}
+
 int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct backend *backend,
                          struct fault *fault)
 {
+    bool emptying = buffer_to_empty(buffer);
     int r = unpin_piece(buffer, backend, fault);
 
+    if (r == 0 && emptying)
+        r = empty_piece(buffer, fault);
     if (r != 0)
         return r;
     fd_close(&buffer->table_fd);
+    if (buffer_to_empty(buffer))
+        return 1;
     if (buffer->fd < 0)
         return 0;
     if (buffer->registered) {

@@ -26,7 +26,9 @@ struct buffer {
     uint64_t size;
     uint64_t page_size;
     int fd;
-    bool registered; /* a client made the memory: not charged, not to be looked up */
+    bool registered;  /* a client made the memory: not charged, not to be looked up */
+    bool shown;       /* a client was given the descriptor and may have kept it */
+    uint64_t emptied; /* bytes from offset 0 that the kernel has back; after unpinning */
     struct mapping mapping;
     struct spans spans; /* the list; emptied when it went into the table */
     uint32_t span_count;
@@ -51,10 +53,22 @@ struct buffer *buffer_free(struct buffer *buffer);
  * device may still write to it: then -EBUSY or the kernel's errno with @fault, and the buffer must
  * be kept as it is.
  *
+ * Memory of ours that a client was shown is emptied once nothing of it is pinned, so that it is gone
+ * for whoever kept a descriptor or a mapping, and its charge with it. The steps that do this can wait
+ * for ever, see buffer_to_empty().
+ *
  * Return: 1 to be called again, 0 when nothing is left but the struct, or a negative errno.
  */
 int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct backend *backend,
                          struct fault *fault);
+
+/**
+ * buffer_to_empty() - whether the next step of the teardown empties a file that clients may have
+ *
+ * That step hangs in the kernel, and cannot be killed, for as long as somebody holds the lock of the
+ * file: one write(2) to it whose source is a page that a FUSE server or a userfaultfd withholds.
+ */
+bool buffer_to_empty(const struct buffer *buffer);
 
 /** buffer_begin() - make the memfd of @size bytes, a multiple of @page_size, and choose a place. */
 int buffer_begin(struct buffer *buffer, uint64_t size, uint64_t page_size, struct memory *memory,

@@ -10,11 +10,14 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 
-#define THREADS_MAX 64
+#define THREADS_MAX     64
+#define PATIENT_THREADS 16
+#define STOP_SECONDS    2
 
 struct lane {
     struct workers *workers;
@@ -24,6 +27,7 @@ struct lane {
     struct job_queue builds; /* somebody waits for each of these */
     struct job_queue teardowns;
     bool teardown_next; /* they take turns, so that neither waits for all of the other */
+    uint32_t jobs;      /* waiting or at work */
 };
 
 struct workers {
@@ -32,8 +36,9 @@ struct workers {
     struct lane express;
     struct lane bulk;
     struct lane search;
+    struct lane patient;
     atomic_bool stopping;
-    pthread_t threads[THREADS_MAX];
+    pthread_t threads[THREADS_MAX]; /* those of the patient lane first */
     size_t thread_count;
     pthread_mutex_t done_lock;
     struct job_queue done;
@@ -101,8 +106,30 @@ static void put(struct lane *lane, struct job *job)
 
     pthread_mutex_lock(&lane->lock);
     STAILQ_INSERT_TAIL(queue, job, link);
+    lane->jobs++;
     pthread_cond_signal(&lane->work);
     pthread_mutex_unlock(&lane->lock);
+}
+
+static void leave(struct lane *lane)
+{
+    pthread_mutex_lock(&lane->lock);
+    lane->jobs--;
+    pthread_mutex_unlock(&lane->lock);
+}
+
+static struct lane *lane_of(struct workers *workers, const struct job *job)
+{
+    uint64_t size = job->buffer->size;
+
+    if (job->kind == JOB_TEARDOWN && buffer_to_empty(job->buffer))
+        return &workers->patient;
+    if (job->build.searching)
+        return &workers->search;
+    /* One byte in a page of 1 GiB is long work too. */
+    if (job->kind == JOB_BUILD)
+        size = job->build.wanted > job->build.asked ? job->build.wanted : job->build.asked;
+    return size <= JOB_EXPRESS_MAX ? &workers->express : &workers->bulk;
 }
 
 static void *work(void *data)
@@ -119,10 +146,13 @@ static void *work(void *data)
         setpriority(PRIO_PROCESS, (id_t)gettid(), 5);
     }
     while ((job = take(lane))) {
-        if (run_step(lane->workers, job))
+        bool done = run_step(lane->workers, job);
+
+        leave(lane);
+        if (done)
             report(lane->workers, job);
         else
-            put(job->build.searching ? &lane->workers->search : lane, job);
+            put(lane_of(lane->workers, job), job);
     }
     return NULL;
 }
@@ -167,13 +197,18 @@ int workers_start(struct memory *memory, struct backend *backend, struct workers
     lane_init(workers, &workers->express, false);
     lane_init(workers, &workers->bulk, true);
     lane_init(workers, &workers->search, true);
+    lane_init(workers, &workers->patient, false);
     pthread_mutex_init(&workers->done_lock, NULL);
     STAILQ_INIT(&workers->done);
     workers->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    r = workers->done_fd < 0 ? -errno : start_thread(workers, &workers->express);
+    r = workers->done_fd < 0 ? -errno : 0;
+    for (int i = 0; r == 0 && i < PATIENT_THREADS; i++)
+        r = start_thread(workers, &workers->patient);
+    if (r == 0)
+        r = start_thread(workers, &workers->express);
     if (r == 0)
         r = start_thread(workers, &workers->search);
-    for (long i = 0; r == 0 && i < bulk && i < THREADS_MAX - 2; i++)
+    for (long i = 0; r == 0 && i < bulk && workers->thread_count < THREADS_MAX; i++)
         r = start_thread(workers, &workers->bulk);
     if (r < 0) {
         workers_stop(workers);
@@ -191,6 +226,23 @@ static void wake_all(struct lane *lane)
     pthread_mutex_unlock(&lane->lock);
 }
 
+/* Return: whether all of them ended; if not, they go on using @workers. */
+static bool join_patient(struct workers *workers)
+{
+    struct timespec until;
+    bool all = true;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += STOP_SECONDS;
+    for (size_t i = 0; i < PATIENT_THREADS && i < workers->thread_count; i++) {
+        if (pthread_timedjoin_np(workers->threads[i], NULL, &until) == 0)
+            continue;
+        pthread_detach(workers->threads[i]);
+        all = false;
+    }
+    return all;
+}
+
 struct workers *workers_stop(struct workers *workers)
 {
     if (!workers)
@@ -199,11 +251,24 @@ struct workers *workers_stop(struct workers *workers)
     wake_all(&workers->express);
     wake_all(&workers->bulk);
     wake_all(&workers->search);
-    for (size_t i = 0; i < workers->thread_count; i++)
+    wake_all(&workers->patient);
+    for (size_t i = PATIENT_THREADS; i < workers->thread_count; i++)
         pthread_join(workers->threads[i], NULL);
+    if (!join_patient(workers))
+        return NULL;
     fd_close(&workers->done_fd);
     free(workers);
     return NULL;
+}
+
+uint32_t workers_patient(struct workers *workers)
+{
+    uint32_t jobs;
+
+    pthread_mutex_lock(&workers->patient.lock);
+    jobs = workers->patient.jobs;
+    pthread_mutex_unlock(&workers->patient.lock);
+    return jobs;
 }
 
 int workers_fd(const struct workers *workers)
@@ -213,12 +278,7 @@ int workers_fd(const struct workers *workers)
 
 void workers_submit(struct workers *workers, struct job *job)
 {
-    uint64_t size = job->buffer->size;
-
-    /* One byte in a page of 1 GiB is long work too. */
-    if (job->kind == JOB_BUILD)
-        size = job->build.wanted > job->build.asked ? job->build.wanted : job->build.asked;
-    put(size <= JOB_EXPRESS_MAX ? &workers->express : &workers->bulk, job);
+    put(lane_of(workers, job), job);
 }
 
 void workers_collect(struct workers *workers, struct job_queue *ret)

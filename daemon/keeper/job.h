@@ -3,8 +3,10 @@
  * Job: a request of the keeper that takes long, and the worker threads that do them.
  *
  * Lanes with threads of their own: express for small buffers, bulk for the rest, so that a request of
- * 8 GiB does not stand before one of 4 KiB, and one for the search for memory with constraints, whose
- * steps are long. Within a lane jobs take turns step by step.
+ * 8 GiB does not stand before one of 4 KiB, one for the search for memory with constraints, whose
+ * steps are long, and the patient lane for steps that a client can make wait for ever in the kernel:
+ * whatever takes the lock of a file that it has. Its threads can be spared.
+ * Within a lane jobs take turns step by step.
  * The main thread submits and collects; a job in between belongs to its worker, but for cancelled.
  */
 #ifndef KEEPER_JOB_H
@@ -51,8 +53,16 @@ struct workers;
 int workers_start(struct memory *memory, struct backend *backend, struct workers **ret,
                   struct fault *fault);
 
-/** workers_stop() - wait for the steps at work and join; unfinished jobs stay undone. Returns NULL. */
+/**
+ * workers_stop() - wait for the steps at work and join; unfinished jobs stay undone
+ *
+ * Threads of the patient lane that hang are left behind after two seconds, with what they work on.
+ * Returns NULL.
+ */
 struct workers *workers_stop(struct workers *workers);
+
+/** workers_patient() - how many jobs are in the patient lane. Nothing of them is pinned. */
+uint32_t workers_patient(struct workers *workers);
 
 /** workers_fd() - becomes readable when there are jobs to collect. */
 int workers_fd(const struct workers *workers);

@@ -21,6 +21,9 @@
 #include "daemon/loop.h"
 #include "daemon/privilege.h"
 
+/* How long jobs that hang may stop the end. */
+#define PATIENCE_SECONDS 3
+
 struct keeper {
     const struct options *options;
     uint32_t max_clients; /* as the limit of descriptors allows */
@@ -28,6 +31,8 @@ struct keeper {
     struct event_base *base;
     struct event *term_event;
     struct event *int_event;
+    struct event *patience; /* ticks while stopping */
+    uint32_t hanging;       /* jobs, at the last tick */
     struct listen_socket listen;
     struct memory memory;
     struct backend *backend;
@@ -98,10 +103,28 @@ static void on_idle(void *data)
     event_base_loopbreak(keeper->base);
 }
 
+/* The same jobs hang as at the last tick: nothing of them is pinned, and no end of them is in sight. */
+static void on_patience(evutil_socket_t fd, short what, void *data)
+{
+    struct keeper *keeper = data;
+    uint32_t jobs = service_hangs(&keeper->service) ? keeper->service.jobs : 0;
+
+    (void)fd;
+    (void)what;
+    if (jobs > 0 && jobs == keeper->hanging) {
+        log_warning("%u files cannot be emptied: their clients hold them locked", jobs);
+        event_base_loopbreak(keeper->base);
+    }
+    keeper->hanging = jobs;
+}
+
 static void stop(struct keeper *keeper)
 {
+    const struct timeval tick = { .tv_sec = PATIENCE_SECONDS };
+
     if (keeper->service.stopping)
         return;
+    event_add(keeper->patience, &tick);
     sd_notify(0, "STOPPING=1\nSTATUS=Releasing memory");
     supervisor_stop(&keeper->supervisor);
     log_info("stopping: %u buffers are released", keeper->service.store.buffers.count);
@@ -193,14 +216,18 @@ static void end(struct keeper *keeper)
         event_free(keeper->term_event);
     if (keeper->int_event)
         event_free(keeper->int_event);
+    if (keeper->patience)
+        event_free(keeper->patience);
     event_base_free(keeper->base);
 }
 
 int keeper_run(const struct options *options)
 {
-    struct keeper keeper = { .options = options, .listen = { .fd = -1 } };
+    /* Not on the stack: threads that hang are left behind (workers_stop()) and may still wake up. */
+    static struct keeper keeper;
     struct fault fault = { 0 };
 
+    keeper = (struct keeper){ .options = options, .listen = { .fd = -1 } };
     log_open("keeper", options->debug);
     signal(SIGPIPE, SIG_IGN);
     settle_limits(&keeper);
@@ -212,8 +239,10 @@ int keeper_run(const struct options *options)
     }
     keeper.term_event = evsignal_new(keeper.base, SIGTERM, on_signal, &keeper);
     keeper.int_event = evsignal_new(keeper.base, SIGINT, on_signal, &keeper);
-    if (!keeper.term_event || !keeper.int_event || event_add(keeper.term_event, NULL) < 0 ||
-        event_add(keeper.int_event, NULL) < 0 || begin(&keeper, &fault) < 0) {
+    keeper.patience = event_new(keeper.base, -1, EV_PERSIST, on_patience, &keeper);
+    if (!keeper.term_event || !keeper.int_event || !keeper.patience ||
+        event_add(keeper.term_event, NULL) < 0 || event_add(keeper.int_event, NULL) < 0 ||
+        begin(&keeper, &fault) < 0) {
         log_err("%s", *fault.text ? fault.text : "out of memory");
         sd_notifyf(0, "STATUS=%s\nERRNO=%d", fault.text, fault.error);
         keeper.status = 1;

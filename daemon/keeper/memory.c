@@ -209,6 +209,16 @@ void memory_release(struct memory *memory, uint64_t size, uint64_t page_size)
         atomic_fetch_sub(&memory->charged, size);
 }
 
+int memory_empty(int fd, uint64_t offset, uint64_t length)
+{
+    while (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) <
+           0) {
+        if (errno != EINTR)
+            return -errno;
+    }
+    return 0;
+}
+
 static unsigned int memfd_flags(uint64_t page_size)
 {
     if (page_size == PAGE_2M)

@@ -90,6 +90,18 @@ int memory_create(struct memory *memory, uint64_t size, uint64_t page_size, int 
 int memory_check_foreign(int fd, uint64_t offset, uint64_t size, uint64_t *ret_page_size,
                          struct fault *fault);
 
+/**
+ * memory_empty() - give pages of a memfd of ours back to the kernel, whoever has it mapped
+ * @length: may reach beyond the end of the file
+ *
+ * The one way to make sure that memory is gone: descriptors and mappings that left the daemon cannot
+ * be taken back. Waits for ever for who holds the lock of the file (job.h, patient lane), unless
+ * nobody but us ever had it.
+ *
+ * Return: 0 or the negative errno of fallocate(2).
+ */
+int memory_empty(int fd, uint64_t offset, uint64_t length);
+
 /** memory_release() - the pages of a memfd of that size are gone: uncharge. */
 void memory_release(struct memory *memory, uint64_t size, uint64_t page_size);
 

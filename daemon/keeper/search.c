@@ -76,16 +76,6 @@ static struct frame *choose(const struct buffer *const sources[SOURCE_COUNT],
     return *ret_r == 0 ? TAKE_PTR(chosen) : NULL;
 }
 
-static int punch(int fd, uint64_t offset, uint64_t length)
-{
-    while (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) <
-           0) {
-        if (errno != EINTR)
-            return -errno;
-    }
-    return 0;
-}
-
 /* What is freed last is allocated first: the page that left its old file comes into the new one. */
 static int move(const struct buffer *const sources[SOURCE_COUNT], const struct frame *chosen,
                 const struct buffer *to)
@@ -94,7 +84,7 @@ static int move(const struct buffer *const sources[SOURCE_COUNT], const struct f
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < wanted; i++) {
-        r = punch(sources[chosen[i].source]->fd, chosen[i].offset, to->page_size);
+        r = memory_empty(sources[chosen[i].source]->fd, chosen[i].offset, to->page_size);
         if (r == 0 && fallocate(to->fd, 0, (off_t)(i * to->page_size), (off_t)to->page_size) < 0)
             r = -errno;
     }

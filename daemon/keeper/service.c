@@ -33,13 +33,16 @@ static void submit(struct service *service, struct job *job)
     workers_submit(service->workers, job);
 }
 
-/* Memory that may not go back: stays pinned, with its descriptor, for good; law 2. */
+/* Memory that may not go back: stays, pinned, with its descriptor, for good; law 2. What could not
+ * be emptied is not pinned any more. */
 static void keep_unreleasable(struct service *service, struct buffer *buffer, const char *why)
 {
-    service->unreleasable += buffer->mapping.pinned;
+    uint64_t bytes =
+        buffer_to_empty(buffer) ? buffer->size - buffer->emptied : buffer->mapping.pinned;
+
+    service->unreleasable += bytes;
     LIST_INSERT_HEAD(&service->kept, buffer, inode_link);
-    log_err("%llu bytes stay pinned until the daemon ends: %s",
-            (unsigned long long)buffer->mapping.pinned, why);
+    log_err("%llu bytes stay with the daemon until it ends: %s", (unsigned long long)bytes, why);
 }
 
 /* @fault: why the kernel refused, or NULL. */
@@ -54,7 +57,8 @@ static void torn_down(struct service *service, struct buffer *buffer, const stru
 
 /*
  * Release a buffer that nobody holds any more. @reply_to: the request to answer when done, or NULL.
- * Without memory for a job it is done right here, slow but sure.
+ * Without memory for a job it is done right here, slow but sure, except what could hang: then a
+ * client that kept a descriptor keeps the pages.
  */
 static void tear_down(struct service *service, struct buffer *buffer,
                       const struct link_request *reply_to)
@@ -70,6 +74,7 @@ static void tear_down(struct service *service, struct buffer *buffer,
         submit(service, job);
         return;
     }
+    buffer->shown = false;
     do {
         r = buffer_teardown_step(buffer, service->memory, service->backend, &fault);
     } while (r > 0);
@@ -372,6 +377,7 @@ static void build_done(struct service *service, struct job *job)
     if (r < 0) {
         store_unreserve(&service->store, client);
     } else {
+        buffer->shown = true;
         r = answer_buffer(service->link, service->backend, job->op, job->tag, buffer, &job->fault);
         if (r < 0)
             store_drop(&service->store, store_held(&service->store, client, buffer->id), true);
@@ -419,6 +425,11 @@ void service_broker_gone(struct service *service)
         if (service->store.clients[i])
             client_gone(service, service->store.clients[i]);
     }
+}
+
+bool service_hangs(const struct service *service)
+{
+    return service->jobs > 0 && workers_patient(service->workers) == service->jobs;
 }
 
 void service_stop(struct service *service)

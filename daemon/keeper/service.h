@@ -56,6 +56,9 @@ void service_drained(struct service *service);
 /** service_broker_gone() - the broker ended and its clients with it: release what they held. */
 void service_broker_gone(struct service *service);
 
+/** service_hangs() - all that is left to do waits for files that clients may have locked (job.h). */
+bool service_hangs(const struct service *service);
+
 /** service_stop() - take no more work, release everything, then call service->idle. */
 void service_stop(struct service *service);
 

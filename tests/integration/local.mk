@@ -4,6 +4,7 @@ libharness_la_SOURCES = \
 	tests/integration/bystander.c tests/integration/bystander.h \
 	tests/integration/group.c tests/integration/group.h \
 	tests/integration/harness.c tests/integration/harness.h \
+	tests/integration/locked.c tests/integration/locked.h \
 	tests/integration/raw.c tests/integration/raw.h
 libharness_la_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 libharness_la_LIBADD = libdmabufd.la libproto.la libcommon.la $(CMOCKA_LIBS)
@@ -88,6 +89,12 @@ TESTS += tests/integration/test-shortage
 tests_integration_test_shortage_SOURCES = tests/integration/test-shortage.c
 tests_integration_test_shortage_CPPFLAGS = $(integration_cppflags)
 tests_integration_test_shortage_LDADD = libharness.la
+
+check_PROGRAMS += tests/integration/test-kept
+TESTS += tests/integration/test-kept
+tests_integration_test_kept_SOURCES = tests/integration/test-kept.c
+tests_integration_test_kept_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_kept_LDADD = libharness.la
 
 check_PROGRAMS += tests/integration/test-faults
 TESTS += tests/integration/test-faults

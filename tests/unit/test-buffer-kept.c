@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * daemon/keeper/buffer.h when the kernel does not let go of memory: what a device may still write
- * to is kept, with its descriptor and its charge, until the kernel does.
+ * daemon/keeper/buffer.h when memory is kept: by the kernel, which does not let go of it, so that
+ * what a device may still write to stays, with its descriptor and its charge; or by clients, who
+ * have its descriptor, and it goes all the same.
  */
 #include "tests/unit/cmocka-all.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/cleanup.h"
 #include "daemon/keeper/build.h"
@@ -176,6 +179,117 @@ static void second_choice_after_a_clean_failure(void **state)
     finish(buffer);
 }
 
+/* ---- kept by clients ---- */
+
+static uint64_t bytes_of(int fd)
+{
+    struct stat st;
+
+    assert_int_equal(fstat(fd, &st), 0);
+    return (uint64_t)st.st_blocks * 512;
+}
+
+/* The mock pins nothing: its pages are made here. */
+static struct buffer *build_filled(int *ret_copy)
+{
+    struct buffer *buffer = buffer_new();
+    struct fault fault = { 0 };
+
+    assert_int_equal(build(buffer, &fault), BUILD_DONE);
+    assert_int_equal(fallocate(buffer->fd, 0, 0, LONG), 0);
+    *ret_copy = fcntl(buffer->fd, F_DUPFD_CLOEXEC, 0);
+    assert_true(*ret_copy >= 0);
+    return buffer;
+}
+
+/* Nothing leaves before all is unpinned, and the charge goes with the last of it. */
+static void shown_memory_is_emptied(void **state)
+{
+    static const uint64_t left[] = { LONG, LONG, LONG, LONG, LONG - BACKEND_PIECE, PAGE_4K, 0 };
+    struct buffer *buffer;
+    int copy;
+
+    (void)state;
+    buffer = build_filled(&copy);
+    buffer->shown = true;
+    for (size_t i = 0; i < ARRAY_LEN(left); i++) {
+        bool empties = i > 3, last = i + 1 == ARRAY_LEN(left);
+
+        assert_int_equal(memory.charged, LONG);
+        assert_int_equal(buffer_to_empty(buffer), empties);
+        assert_int_equal(buffer_teardown_step(buffer, &memory, &mock.base, NULL), !last);
+        assert_int_equal(bytes_of(copy), left[i]);
+    }
+    assert_int_equal(memory.charged, 0);
+    assert_int_equal(mock.unpins, 3);
+    assert_int_equal(mock.ends, 1);
+    assert_int_equal(buffer->fd, -1);
+    assert_false(buffer_to_empty(buffer));
+    buffer_free(buffer);
+    close(copy);
+}
+
+static void refused_memory_is_not_emptied(void **state)
+{
+    struct buffer *buffer;
+    int copy;
+
+    (void)state;
+    buffer = build_filled(&copy);
+    buffer->shown = true;
+    assert_int_equal(buffer_teardown_step(buffer, &memory, &mock.base, NULL), 1);
+    atomic_store(&mock.unpins_refused, 1);
+    assert_int_equal(buffer_teardown_step(buffer, &memory, &mock.base, NULL), -EBUSY);
+    assert_false(buffer_to_empty(buffer));
+    assert_int_equal(bytes_of(copy), LONG);
+    finish(buffer);
+    assert_int_equal(bytes_of(copy), 0);
+    close(copy);
+}
+
+/* What nobody saw is closed, which is cheaper; what a client made is the client's. */
+static void other_memory_is_not_emptied(void **state)
+{
+    (void)state;
+    for (int registered = 0; registered < 2; registered++) {
+        struct buffer *buffer;
+        int copy;
+
+        atomic_store(&mock.ends, 0);
+        buffer = build_filled(&copy);
+        buffer->shown = buffer->registered = registered;
+        finish(buffer);
+        assert_int_equal(bytes_of(copy), LONG);
+        if (registered)
+            memory_release(&memory, LONG, PAGE_4K);
+        close(copy);
+    }
+}
+
+/* Not to be expected of a memfd of ours: another file in its place. */
+static void emptying_fails(void **state)
+{
+    struct fault fault = { 0 };
+    struct buffer *buffer;
+    int copy, other;
+
+    (void)state;
+    buffer = build_filled(&copy);
+    buffer->shown = true;
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(buffer_teardown_step(buffer, &memory, &mock.base, NULL), 1);
+    other = open("/dev/null", O_RDWR | O_CLOEXEC);
+    assert_int_equal(dup2(other, buffer->fd), buffer->fd);
+    assert_true(buffer_teardown_step(buffer, &memory, &mock.base, &fault) < 0);
+    assert_int_equal(fault.code, DMABUFD_CODE_INTERNAL);
+    assert_true(buffer->fd >= 0 && buffer_to_empty(buffer));
+    assert_int_equal(memory.charged, LONG);
+    assert_int_equal(dup2(copy, buffer->fd), buffer->fd);
+    finish(buffer);
+    close(copy);
+    close(other);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -187,6 +301,10 @@ int main(void)
         TEST(cancelled_and_refused),
         TEST(no_second_choice_while_kept),
         TEST(second_choice_after_a_clean_failure),
+        TEST(shown_memory_is_emptied),
+        TEST(refused_memory_is_not_emptied),
+        TEST(other_memory_is_not_emptied),
+        TEST(emptying_fails),
     };
 
     return cmocka_run_group_tests_name("buffer kept", tests, NULL, NULL);
