@@ -38,7 +38,8 @@ libdaemon_la_SOURCES = \
 	daemon/keeper/service.c daemon/keeper/service.h \
 	daemon/keeper/store.c daemon/keeper/store.h \
 	daemon/keeper/supervisor.c daemon/keeper/supervisor.h \
-	daemon/keeper/watch.c daemon/keeper/watch.h
+	daemon/keeper/watch.c daemon/keeper/watch.h \
+	daemon/keeper/turns.c daemon/keeper/turns.h
 libdaemon_la_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(SYSTEMD_CFLAGS)
 libdaemon_la_LIBADD = libproto.la libcommon.la $(EVENT_LIBS) $(SYSTEMD_LIBS)
 

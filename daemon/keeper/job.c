@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -17,6 +18,8 @@
 
 #define THREADS_MAX     64
 #define PATIENT_THREADS 16
+/* So many of them at most hang for one user. */
+#define PATIENT_OF_USER 2
 #define STOP_SECONDS    2
 
 struct lane {
@@ -24,10 +27,13 @@ struct lane {
     bool batch; /* long work: the scheduler may prefer others */
     pthread_mutex_t lock;
     pthread_cond_t work;
-    struct job_queue builds; /* somebody waits for each of these */
-    struct job_queue teardowns;
+    struct turns builds; /* somebody waits for each of these */
+    struct turns teardowns;
     bool teardown_next; /* they take turns, so that neither waits for all of the other */
     uint32_t jobs;      /* waiting or at work */
+    /* The patient lane's: whose jobs are at work. */
+    uint32_t uids[PATIENT_THREADS];
+    size_t uid_count;
 };
 
 struct workers {
@@ -74,47 +80,69 @@ static void report(struct workers *workers, struct job *job)
     (void)n;
 }
 
-static struct job_queue *next_queue(struct lane *lane)
+static bool has_threads_left(void *data, uint32_t uid)
 {
-    bool teardown =
-        (lane->teardown_next && !STAILQ_EMPTY(&lane->teardowns)) || STAILQ_EMPTY(&lane->builds);
+    const struct lane *lane = data;
+    unsigned int count = 0;
 
-    lane->teardown_next = !teardown;
-    return teardown ? &lane->teardowns : &lane->builds;
+    for (size_t i = 0; i < lane->uid_count; i++)
+        count += lane->uids[i] == uid;
+    return count < PATIENT_OF_USER;
+}
+
+static struct job *take_from(struct lane *lane, struct turns *turns)
+{
+    struct turn *turn = turns_take(turns, has_threads_left, lane);
+
+    return turn ? (struct job *)((char *)turn - offsetof(struct job, turn)) : NULL;
+}
+
+static struct job *next_job(struct lane *lane)
+{
+    struct job *job = take_from(lane, lane->teardown_next ? &lane->teardowns : &lane->builds);
+
+    if (!job)
+        job = take_from(lane, lane->teardown_next ? &lane->builds : &lane->teardowns);
+    if (job)
+        lane->teardown_next = job->kind == JOB_BUILD;
+    return job;
 }
 
 static struct job *take(struct lane *lane)
 {
-    struct job_queue *queue;
-    struct job *job;
+    struct job *job = NULL;
 
     pthread_mutex_lock(&lane->lock);
-    while (STAILQ_EMPTY(&lane->builds) && STAILQ_EMPTY(&lane->teardowns) &&
-           !atomic_load(&lane->workers->stopping))
+    while (!atomic_load(&lane->workers->stopping) && !(job = next_job(lane)))
         pthread_cond_wait(&lane->work, &lane->lock);
-    queue = next_queue(lane);
-    job = atomic_load(&lane->workers->stopping) ? NULL : STAILQ_FIRST(queue);
-    if (job)
-        STAILQ_REMOVE_HEAD(queue, link);
+    if (job && lane == &lane->workers->patient)
+        lane->uids[lane->uid_count++] = job->turn.whose.uid;
     pthread_mutex_unlock(&lane->lock);
     return job;
 }
 
 static void put(struct lane *lane, struct job *job)
 {
-    struct job_queue *queue = job->kind == JOB_BUILD ? &lane->builds : &lane->teardowns;
-
     pthread_mutex_lock(&lane->lock);
-    STAILQ_INSERT_TAIL(queue, job, link);
+    turns_put(job->kind == JOB_BUILD ? &lane->builds : &lane->teardowns, &job->turn);
     lane->jobs++;
     pthread_cond_signal(&lane->work);
     pthread_mutex_unlock(&lane->lock);
 }
 
-static void leave(struct lane *lane)
+/* A job of this user is not at work any more. */
+static void leave(struct lane *lane, uint32_t uid)
 {
     pthread_mutex_lock(&lane->lock);
     lane->jobs--;
+    for (size_t i = 0; i < lane->uid_count; i++) {
+        if (lane->uids[i] != uid)
+            continue;
+        lane->uids[i] = lane->uids[--lane->uid_count];
+        /* One that waited for this may be next. */
+        pthread_cond_signal(&lane->work);
+        break;
+    }
     pthread_mutex_unlock(&lane->lock);
 }
 
@@ -148,7 +176,7 @@ static void *work(void *data)
     while ((job = take(lane))) {
         bool done = run_step(lane->workers, job);
 
-        leave(lane);
+        leave(lane, job->turn.whose.uid);
         if (done)
             report(lane->workers, job);
         else
@@ -178,8 +206,8 @@ static void lane_init(struct workers *workers, struct lane *lane, bool batch)
     lane->batch = batch;
     pthread_mutex_init(&lane->lock, NULL);
     pthread_cond_init(&lane->work, NULL);
-    STAILQ_INIT(&lane->builds);
-    STAILQ_INIT(&lane->teardowns);
+    turns_init(&lane->builds);
+    turns_init(&lane->teardowns);
 }
 
 int workers_start(struct memory *memory, struct backend *backend, struct workers **ret,

@@ -5,8 +5,8 @@
  * Lanes with threads of their own: express for small buffers, bulk for the rest, so that a request of
  * 8 GiB does not stand before one of 4 KiB, one for the search for memory with constraints, whose
  * steps are long, and the patient lane for steps that a client can make wait for ever in the kernel:
- * whatever takes the lock of a file that it has. Its threads can be spared.
- * Within a lane jobs take turns step by step.
+ * whatever takes the lock of a file that it has. Its threads can be spared, two for one user.
+ * Within a lane users, their clients and their jobs take turns step by step (turns.h).
  * The main thread submits and collects; a job in between belongs to its worker, but for cancelled.
  */
 #ifndef KEEPER_JOB_H
@@ -18,6 +18,7 @@
 #include <sys/queue.h>
 
 #include "daemon/keeper/build.h"
+#include "daemon/keeper/turns.h"
 
 /** Buffers up to this many bytes go by the express lane. */
 #define JOB_EXPRESS_MAX (UINT64_C(2) << 20)
@@ -25,7 +26,8 @@
 enum job_kind { JOB_BUILD, JOB_TEARDOWN };
 
 struct job {
-    STAILQ_ENTRY(job) link;
+    STAILQ_ENTRY(job) link; /* among those that are done */
+    struct turn turn;       /* set whose before submitting */
     enum job_kind kind;
     struct buffer *buffer;
     struct build build;

@@ -16,7 +16,7 @@
 #include "daemon/log.h"
 #include "daemon/presented.h"
 
-static struct job *job_new(enum job_kind kind, struct buffer *buffer)
+static struct job *job_new(enum job_kind kind, struct buffer *buffer, struct party whose)
 {
     struct job *job = calloc(1, sizeof(*job));
 
@@ -24,6 +24,7 @@ static struct job *job_new(enum job_kind kind, struct buffer *buffer)
         return NULL;
     job->kind = kind;
     job->buffer = buffer;
+    job->turn.whose = whose;
     return job;
 }
 
@@ -56,14 +57,15 @@ static void torn_down(struct service *service, struct buffer *buffer, const stru
 }
 
 /*
- * Release a buffer that nobody holds any more. @reply_to: the request to answer when done, or NULL.
+ * Release a buffer that nobody holds any more. @whose: in whose turns; @reply_to: the request to
+ * answer when done, or NULL.
  * Without memory for a job it is done right here, slow but sure, except what could hang: then a
  * client that kept a descriptor keeps the pages.
  */
-static void tear_down(struct service *service, struct buffer *buffer,
+static void tear_down(struct service *service, struct buffer *buffer, struct party whose,
                       const struct link_request *reply_to)
 {
-    struct job *job = job_new(JOB_TEARDOWN, buffer);
+    struct job *job = job_new(JOB_TEARDOWN, buffer, whose);
     struct fault fault = { 0 };
     int r;
 
@@ -86,6 +88,11 @@ static void tear_down(struct service *service, struct buffer *buffer,
     }
 }
 
+static struct party party_of(const struct client *client)
+{
+    return (struct party){ .uid = client->peer.uid, .client = client->id };
+}
+
 static void client_gone(struct service *service, struct client *client)
 {
     struct hold *hold;
@@ -104,7 +111,7 @@ static void client_gone(struct service *service, struct client *client)
         struct buffer *last = store_drop(&service->store, hold, true);
 
         if (last)
-            tear_down(service, last, NULL);
+            tear_down(service, last, party_of(client), NULL);
     }
     store_client_free(&service->store, client);
 }
@@ -141,7 +148,7 @@ static int start_build(struct service *service, struct client *client, uint32_t 
     if (r < 0)
         return r;
     buffer = buffer_new();
-    job = buffer ? job_new(JOB_BUILD, buffer) : NULL;
+    job = buffer ? job_new(JOB_BUILD, buffer, party_of(client)) : NULL;
     if (!job) {
         buffer_free(buffer);
         store_unreserve(&service->store, client);
@@ -203,7 +210,7 @@ static int on_free(struct service *service, struct client *client,
                          (unsigned long long)request->u.buffer);
     last = store_drop(&service->store, hold, false);
     if (last)
-        tear_down(service, last, request);
+        tear_down(service, last, party_of(client), request);
     else
         answer_send(service->link, &reply, NULL);
     return 0;
@@ -370,7 +377,7 @@ static void build_done(struct service *service, struct job *job)
     }
     service->pinned++;
     if (!client) {
-        tear_down(service, buffer, NULL);
+        tear_down(service, buffer, job->turn.whose, NULL);
         return;
     }
     r = store_add(&service->store, client, buffer, &job->fault);
@@ -383,7 +390,7 @@ static void build_done(struct service *service, struct job *job)
             store_drop(&service->store, store_held(&service->store, client, buffer->id), true);
     }
     if (r < 0) {
-        tear_down(service, buffer, NULL);
+        tear_down(service, buffer, job->turn.whose, NULL);
         answer_refuse(service->link, job->op, job->tag, &job->fault);
     }
 }

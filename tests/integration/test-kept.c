@@ -315,6 +315,20 @@ static bool one_hangs(void *data)
     return hanging_threads() == 1;
 }
 
+static bool two_hang(void *data)
+{
+    (void)data;
+    return hanging_threads() == 2;
+}
+
+static uint32_t jobs_now(dmabufd *d)
+{
+    struct dmabufd_status status;
+
+    assert_int_equal(dmabufd_get_status(d, &status), 0);
+    return status.jobs;
+}
+
 static void locked_file_hurts_nobody(void **state)
 {
     struct bystander bystander;
@@ -333,6 +347,32 @@ static void locked_file_hurts_nobody(void **state)
     }
     assert_true(one_hangs(NULL));
     end_locker(sock, pid);
+    bystander_after(&bystander);
+    bystander_stop(&bystander);
+}
+
+/* More of them than the keeper has threads to spare, but one user has only two. */
+static void locked_files_hurt_no_other_user(void **state)
+{
+    struct bystander bystander;
+    pid_t pids[20];
+    int socks[20];
+
+    (void)state;
+    need_lockers();
+    bystander_start(&bystander, &daemon_of_test);
+    bystander_before(&bystander);
+    for (size_t i = 0; i < 20; i++)
+        socks[i] = start_locker(&pids[i]);
+    wait_until(two_hang, NULL);
+    for (int i = 0; i < 20; i++) {
+        bystander_check(&bystander);
+        bystander_check_alloc(&bystander);
+    }
+    assert_true(two_hang(NULL));
+    assert_int_equal(jobs_now(bystander.d), 20);
+    for (size_t i = 0; i < 20; i++)
+        end_locker(socks[i], pids[i]);
     bystander_after(&bystander);
     bystander_stop(&bystander);
 }
@@ -371,6 +411,7 @@ int main(void)
         TEST(registered_memory_stays),
         TEST(huge_pages_go_with_free),
         TEST(locked_file_hurts_nobody),
+        TEST(locked_files_hurt_no_other_user),
         cmocka_unit_test(locked_file_does_not_stop_the_end),
     };
 

@@ -52,6 +52,7 @@ unit_programs = \
 	tests/unit/test-store \
 	tests/unit/test-upstream \
 	tests/unit/test-watch \
+	tests/unit/test-turns \
 	tests/unit/test-wire
 check_PROGRAMS += $(unit_programs)
 TESTS += $(unit_programs)
@@ -182,6 +183,10 @@ tests_unit_test_upstream_LDADD = $(unit_ldadd)
 tests_unit_test_watch_SOURCES = tests/unit/test-watch.c
 tests_unit_test_watch_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_watch_LDADD = $(unit_ldadd)
+
+tests_unit_test_turns_SOURCES = tests/unit/test-turns.c
+tests_unit_test_turns_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_turns_LDADD = $(unit_ldadd)
 
 tests_unit_test_wire_SOURCES = tests/unit/test-wire.c
 tests_unit_test_wire_CPPFLAGS = $(unit_cppflags)

@@ -17,6 +17,7 @@
 #include "tests/unit/support.h"
 
 #define K4          PAGE_4K
+#define SMALL       (UINT64_C(2) << 20)  /* the largest that goes by the express lane */
 #define LARGE       (UINT64_C(64) << 20) /* two pieces, by the bulk lane */
 #define PATIENCE_MS 10000
 
@@ -43,13 +44,20 @@ static int teardown(void **state)
     return support_fds() == fds_before && memory.charged == 0 && mock.disorder == 0 ? 0 : -1;
 }
 
-static void submit_build(struct job *job, uint64_t size)
+static void submit_build_of(struct job *job, uint64_t size, uint32_t uid, uint64_t client)
 {
-    *job = (struct job){ .kind = JOB_BUILD, .buffer = buffer_new() };
+    *job = (struct job){ .kind = JOB_BUILD,
+                         .buffer = buffer_new(),
+                         .turn.whose = { .uid = uid, .client = client } };
     assert_non_null(job->buffer);
     job->build.asked = size;
     job->build.wanted = PAGE_4K;
     workers_submit(workers, job);
+}
+
+static void submit_build(struct job *job, uint64_t size)
+{
+    submit_build_of(job, size, 1000, 1);
 }
 
 static bool readable(int timeout_ms)
@@ -103,7 +111,7 @@ static void assert_cancelled(struct job *job)
 
 static void builds_and_tears_down(void **state)
 {
-    static const uint64_t sizes[] = { K4, JOB_EXPRESS_MAX, JOB_EXPRESS_MAX + 1, LARGE };
+    static const uint64_t sizes[] = { K4, SMALL, SMALL + 1, LARGE };
     struct job job, *done;
 
     (void)state;
@@ -182,7 +190,7 @@ static void small_overtakes_large(void **state)
         submit_build(&large[i], LARGE);
     assert_true(mock_await(&mock, 1));
     for (int i = 0; i < 10; i++) {
-        submit_build(&small, i % 2 ? K4 : JOB_EXPRESS_MAX);
+        submit_build(&small, i % 2 ? K4 : SMALL);
         collect(done, 1);
         assert_ptr_equal(done[0], &small);
         assert_false(small.failed);
@@ -214,6 +222,56 @@ static void jobs_of_a_lane_take_turns(void **state)
     tear_down(&longest);
     assert_int_equal(mock.pins, 1002);
     assert_int_equal(mock.unpins, 1002);
+}
+
+/* One user keeps the express lane busy with all its connections: another's waits for one of them. */
+static void users_take_turns(void **state)
+{
+    struct job busy[480], small, *done[481];
+
+    (void)state;
+    mock.gate_size = SMALL;
+    for (size_t i = 0; i < ARRAY_LEN(busy); i++)
+        submit_build_of(&busy[i], SMALL, 1000, 1 + i);
+    assert_true(mock_await(&mock, 1));
+    submit_build_of(&small, K4, 2000, 1000);
+    mock_open(&mock);
+    collect(done, ARRAY_LEN(done));
+    assert_ptr_equal(done[0], &busy[0]);
+    assert_true(done[1] == &small || done[2] == &small);
+    for (size_t i = 0; i < ARRAY_LEN(done); i++)
+        tear_down(done[i]);
+}
+
+/* What is released takes turns too. */
+static void releases_take_turns(void **state)
+{
+    struct job gate, old[100], other, *done[102];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(old); i++) {
+        submit_build_of(&old[i], K4, 1000, 1 + i);
+        collect(done, 1);
+    }
+    submit_build_of(&other, K4, 2000, 1000);
+    collect(done, 1);
+    mock.gate_size = SMALL;
+    submit_build_of(&gate, SMALL, 3000, 2000);
+    assert_true(mock_await(&mock, 1));
+    for (size_t i = 0; i < ARRAY_LEN(old); i++) {
+        old[i].kind = JOB_TEARDOWN;
+        workers_submit(workers, &old[i]);
+    }
+    other.kind = JOB_TEARDOWN;
+    workers_submit(workers, &other);
+    mock_open(&mock);
+    collect(done, ARRAY_LEN(done));
+    assert_ptr_equal(done[0], &gate);
+    /* Each takes two steps, and every other one is its user's. */
+    assert_ptr_equal(done[1], &other);
+    for (size_t i = 1; i < ARRAY_LEN(done); i++)
+        buffer_free(done[i]->buffer);
+    tear_down(&gate);
 }
 
 static void cancelled_while_running(void **state)
@@ -380,6 +438,8 @@ int main(void)
         TEST(refused_teardown_is_told),
         TEST(small_overtakes_large),
         TEST(jobs_of_a_lane_take_turns),
+        TEST(users_take_turns),
+        TEST(releases_take_turns),
         TEST(cancelled_while_running),
         TEST(cancelled_before_it_began),
         TEST(teardown_is_not_cancelled),
