@@ -146,11 +146,18 @@ static void leave(struct lane *lane, uint32_t uid)
     pthread_mutex_unlock(&lane->lock);
 }
 
+/* The checks of registered memory seek for holes, and that takes the file's lock, too. */
+static bool may_hang(const struct job *job)
+{
+    return job->kind == JOB_TEARDOWN ? buffer_to_empty(job->buffer)
+                                     : job->buffer->registered && !job->build.started;
+}
+
 static struct lane *lane_of(struct workers *workers, const struct job *job)
 {
     uint64_t size = job->buffer->size;
 
-    if (job->kind == JOB_TEARDOWN && buffer_to_empty(job->buffer))
+    if (may_hang(job))
         return &workers->patient;
     if (job->build.searching)
         return &workers->search;

@@ -112,7 +112,7 @@ static void on_patience(evutil_socket_t fd, short what, void *data)
     (void)fd;
     (void)what;
     if (jobs > 0 && jobs == keeper->hanging) {
-        log_warning("%u files cannot be emptied: their clients hold them locked", jobs);
+        log_warning("%u files are locked by their clients: not waiting for them", jobs);
         event_base_loopbreak(keeper->base);
     }
     keeper->hanging = jobs;

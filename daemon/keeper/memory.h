@@ -84,6 +84,8 @@ int memory_create(struct memory *memory, uint64_t size, uint64_t page_size, int 
  * file's mode, and allocates missing pages at our expense). Pages that were allocated but never
  * touched count as missing: their first user zeroes them, over what a device wrote.
  *
+ * Waits for ever for who holds the lock of the file, as memory_empty() does.
+ *
  * @ret_page_size: of the file
  * Return: 0; -EINVAL, -EACCES, -EPERM, -ENXIO, -EOPNOTSUPP, each with its own reason in @fault.
  */

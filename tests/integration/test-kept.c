@@ -20,6 +20,7 @@
 
 #include "tests/integration/bystander.h"
 #include "tests/integration/locked.h"
+#include "tests/integration/raw.h"
 
 #define KIB UINT64_C(1024)
 #define MIB (KIB * KIB)
@@ -231,15 +232,13 @@ static void huge_pages_go_with_free(void **state)
 
 struct locker {
     int sock;
+    bool registers; /* memory of its own, else it leaves one of ours behind */
 };
 
-/* The lock goes with the process. */
-static int lock_and_leave(void *data)
+static int lock_and_leave(void)
 {
-    const struct locker *locker = data;
     dmabufd_buffer *buffer;
     dmabufd *d;
-    char go;
     int fd;
 
     CHECK(dmabufd_connect(&d, NULL) == 0);
@@ -247,21 +246,44 @@ static int lock_and_leave(void *data)
     fd = fcntl(dmabufd_buffer_fd(buffer), F_DUPFD_CLOEXEC, 0);
     CHECK(fd >= 0 && locked_begin(fd) == 0);
     dmabufd_disconnect(d);
+    return 0;
+}
+
+static int lock_and_register(void)
+{
+    static const unsigned char page[4 * KIB];
+    unsigned char bytes[PROTO_REQUEST_MAX];
+    int sock = raw_greeted(), fd = memfd_create("mine", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    CHECK(sock >= 0 && write(fd, page, sizeof(page)) == sizeof(page));
+    CHECK(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
+    CHECK(locked_begin(fd) == 0);
+    CHECK(raw_send(sock, bytes, raw_register(bytes, 2, sizeof(page)), fd, 1) == 0);
+    return 0;
+}
+
+/* The lock goes with the process. */
+static int lock_until_told(void *data)
+{
+    const struct locker *locker = data;
+    char go;
+
+    CHECK((locker->registers ? lock_and_register() : lock_and_leave()) == 0);
     CHECK(write_all(locker->sock, "l", 1));
     CHECK(read_all(locker->sock, &go, 1));
     return 0;
 }
 
 /* Return: the stream by which to let it go. */
-static int start_locker(pid_t *ret)
+static int start_locker(bool registers, pid_t *ret)
 {
-    struct locker locker = { 0 };
+    struct locker locker = { .registers = registers };
     int pair[2];
     char locked;
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     locker.sock = pair[1];
-    *ret = spawn_as(TEST_CLIENT_UID, lock_and_leave, &locker);
+    *ret = spawn_as(TEST_CLIENT_UID, lock_until_told, &locker);
     close(pair[1]);
     assert_true(read_all(pair[0], &locked, 1));
     return pair[0];
@@ -339,15 +361,17 @@ static void locked_file_hurts_nobody(void **state)
     need_lockers();
     bystander_start(&bystander, &daemon_of_test);
     bystander_before(&bystander);
-    sock = start_locker(&pid);
-    wait_until(one_hangs, NULL);
-    for (int i = 0; i < 20; i++) {
-        bystander_check(&bystander);
-        bystander_check_alloc(&bystander);
+    for (int registers = 0; registers < 2; registers++) {
+        sock = start_locker(registers, &pid);
+        wait_until(one_hangs, NULL);
+        for (int i = 0; i < 20; i++) {
+            bystander_check(&bystander);
+            bystander_check_alloc(&bystander);
+        }
+        assert_true(one_hangs(NULL));
+        end_locker(sock, pid);
+        bystander_after(&bystander);
     }
-    assert_true(one_hangs(NULL));
-    end_locker(sock, pid);
-    bystander_after(&bystander);
     bystander_stop(&bystander);
 }
 
@@ -363,7 +387,7 @@ static void locked_files_hurt_no_other_user(void **state)
     bystander_start(&bystander, &daemon_of_test);
     bystander_before(&bystander);
     for (size_t i = 0; i < 20; i++)
-        socks[i] = start_locker(&pids[i]);
+        socks[i] = start_locker(i % 2, &pids[i]);
     wait_until(two_hang, NULL);
     for (int i = 0; i < 20; i++) {
         bystander_check(&bystander);
@@ -380,7 +404,7 @@ static void locked_files_hurt_no_other_user(void **state)
 static bool gives_up(void *data)
 {
     (void)data;
-    return daemon_log_count(&daemon_of_test, "1 files cannot be emptied") > 0;
+    return daemon_log_count(&daemon_of_test, "1 files are locked") > 0;
 }
 
 /* Only the file is left behind; the kernel ends the process when it can. */
@@ -392,7 +416,7 @@ static void locked_file_does_not_stop_the_end(void **state)
     (void)state;
     need_lockers();
     daemon_start(&daemon_of_test, NULL);
-    sock = start_locker(&pid);
+    sock = start_locker(false, &pid);
     wait_until(one_hangs, NULL);
     assert_int_equal(kill(daemon_of_test.keeper, SIGTERM), 0);
     wait_until(gives_up, NULL);
