@@ -100,7 +100,14 @@ void *slots_remove(struct slots *slots, uint64_t id)
 
 void *slots_next(const struct slots *slots, uint32_t *cursor)
 {
-    while (*cursor < slots->capacity) {
+    return slots_next_until(slots, cursor, slots->capacity);
+}
+
+void *slots_next_until(const struct slots *slots, uint32_t *cursor, uint32_t end)
+{
+    if (end > slots->capacity)
+        end = slots->capacity;
+    while (*cursor < end) {
         void *item = slots->table[(*cursor)++].item;
 
         if (item)

@@ -56,4 +56,7 @@ void *slots_remove(struct slots *slots, uint64_t id);
  */
 void *slots_next(const struct slots *slots, uint32_t *cursor);
 
+/** slots_next_until() - the same, but the table ends before the place @end, counted from 0. */
+void *slots_next_until(const struct slots *slots, uint32_t *cursor, uint32_t end);
+
 #endif

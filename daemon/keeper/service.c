@@ -16,6 +16,9 @@
 #include "daemon/log.h"
 #include "daemon/presented.h"
 
+/* How many places of a client's table one page of its list looks at. */
+#define LIST_PLACES (32 * PROTO_LIST_PAGE)
+
 static struct job *job_new(enum job_kind kind, struct buffer *buffer, struct party whose)
 {
     struct job *job = calloc(1, sizeof(*job));
@@ -95,6 +98,7 @@ static struct party party_of(const struct client *client)
 
 static void client_gone(struct service *service, struct client *client)
 {
+    uint32_t cursor = 0;
     struct hold *hold;
     struct job *job;
 
@@ -107,7 +111,7 @@ static void client_gone(struct service *service, struct client *client)
         job->answer = false;
         atomic_store(&job->cancelled, true);
     }
-    while ((hold = LIST_FIRST(&client->holds))) {
+    while ((hold = slots_next(&client->holds, &cursor))) {
         struct buffer *last = store_drop(&service->store, hold, true);
 
         if (last)
@@ -233,22 +237,23 @@ static int on_lookup(struct service *service, struct client *client,
     return r;
 }
 
-/* Newest first. The cursor is when the last one shown became held, which says where to go on even if
- * that one is gone by then. */
+/* In the order of their places in the client's table, so that a page begins where the one before it
+ * ended, whatever is gone by then. A client can leave its table almost empty: to find that out, page
+ * after page without a buffer, is the work of whoever asks. */
 static void on_list(struct service *service, struct client *client,
                     const struct link_request *request)
 {
     struct link_reply reply = { .op = LINK_LIST, .tag = request->tag };
     struct link_list *list = &reply.u.list;
-    struct hold *hold = LIST_FIRST(&client->holds);
-    uint64_t last = 0;
+    const struct slots *holds = &client->holds;
+    uint32_t place =
+        request->u.after < holds->capacity ? (uint32_t)request->u.after : holds->capacity;
+    uint32_t end = holds->capacity - place > LIST_PLACES ? place + LIST_PLACES : holds->capacity;
+    const struct hold *hold;
 
-    while (hold && request->u.after && hold->serial >= request->u.after)
-        hold = LIST_NEXT(hold, client_link);
-    for (; hold && list->count < PROTO_LIST_PAGE; hold = LIST_NEXT(hold, client_link)) {
+    while (list->count < PROTO_LIST_PAGE && (hold = slots_next_until(holds, &place, end))) {
         const struct buffer *buffer = hold->buffer;
 
-        last = hold->serial;
         list->entries[list->count++] = (struct link_list_entry){
             .id = buffer->id,
             .size = buffer->size,
@@ -258,8 +263,8 @@ static void on_list(struct service *service, struct client *client,
             .holders = buffer->holders,
         };
     }
-    if (hold)
-        list->next = last;
+    if (place < holds->capacity)
+        list->next = place;
     answer_send(service->link, &reply, NULL);
 }
 

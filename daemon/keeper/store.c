@@ -60,7 +60,7 @@ int store_client_new(struct store *store, uint64_t id, const struct link_peer *p
     }
     client->id = id;
     client->peer = *peer;
-    LIST_INIT(&client->holds);
+    slots_init(&client->holds, store->limits.buffers_of_client);
     LIST_INIT(&client->jobs);
     store->clients[index] = client;
     store->client_count++;
@@ -83,6 +83,7 @@ void store_client_free(struct store *store, struct client *client)
         LIST_REMOVE(client->user, link);
         free(client->user);
     }
+    slots_deinit(&client->holds);
     free(client);
 }
 
@@ -118,16 +119,17 @@ void store_unreserve(struct store *store, struct client *client)
     store->reserved--;
 }
 
-static struct hold *attach(struct store *store, struct client *client, struct buffer *buffer)
+static struct hold *attach(struct client *client, struct buffer *buffer)
 {
     struct hold *hold = calloc(1, sizeof(*hold));
 
     if (!hold)
         return NULL;
-    *hold = (struct hold){
-        .client = client, .buffer = buffer, .count = 1, .serial = ++store->last_serial
-    };
-    LIST_INSERT_HEAD(&client->holds, hold, client_link);
+    *hold = (struct hold){ .client = client, .buffer = buffer, .count = 1 };
+    if (slots_add(&client->holds, hold, &hold->id) < 0) {
+        free(hold);
+        return NULL;
+    }
     LIST_INSERT_HEAD(&buffer->holds, hold, buffer_link);
     buffer->holders++;
     return hold;
@@ -148,7 +150,7 @@ int store_add(struct store *store, struct client *client, struct buffer *buffer,
 {
     if (slots_add(&store->buffers, buffer, &buffer->id) < 0)
         return no_memory(fault);
-    if (!attach(store, client, buffer)) {
+    if (!attach(client, buffer)) {
         slots_remove(&store->buffers, buffer->id);
         return no_memory(fault);
     }
@@ -215,7 +217,7 @@ int store_hold(struct store *store, struct client *client, struct buffer *buffer
     r = store_reserve(store, client, fault);
     if (r < 0)
         return r;
-    if (!attach(store, client, buffer)) {
+    if (!attach(client, buffer)) {
         store_unreserve(store, client);
         return no_memory(fault);
     }
@@ -228,7 +230,7 @@ struct buffer *store_drop(struct store *store, struct hold *hold, bool all)
 
     if (!all && --hold->count > 0)
         return NULL;
-    LIST_REMOVE(hold, client_link);
+    slots_remove(&hold->client->holds, hold->id);
     LIST_REMOVE(hold, buffer_link);
     store_unreserve(store, hold->client);
     free(hold);

@@ -40,7 +40,7 @@ struct client {
     struct user *user;
     uint32_t job_count;
     uint32_t held; /* distinct buffers, and jobs that will become one */
-    LIST_HEAD(, hold) holds;
+    struct slots holds;
     LIST_HEAD(, job) jobs; /* allocations at work */
 };
 
@@ -49,8 +49,7 @@ struct hold {
     struct client *client;
     struct buffer *buffer;
     uint32_t count;
-    uint64_t serial; /* rises; the order of the client's list */
-    LIST_ENTRY(hold) client_link;
+    uint64_t id; /* in client->holds; the cursor of a list is a place there */
     LIST_ENTRY(hold) buffer_link;
 };
 
@@ -59,7 +58,6 @@ struct hold {
 struct store {
     struct store_limits limits;
     uint32_t reserved; /* buffers held, and jobs that will become one, of all */
-    uint64_t last_serial;
     LIST_HEAD(, user) users;
     struct client **clients; /* by slots_index() of the id */
     uint32_t client_count;

@@ -46,6 +46,7 @@ unit_programs = \
 	tests/unit/test-service-ends \
 	tests/unit/test-service-hostile \
 	tests/unit/test-session \
+	tests/unit/test-service-list \
 	tests/unit/test-slots \
 	tests/unit/test-spans \
 	tests/unit/test-spantable \
@@ -159,6 +160,10 @@ tests_unit_test_service_hostile_LDADD = $(unit_ldadd)
 tests_unit_test_session_SOURCES = tests/unit/test-session.c
 tests_unit_test_session_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_session_LDADD = $(unit_ldadd)
+
+tests_unit_test_service_list_SOURCES = tests/unit/test-service-list.c
+tests_unit_test_service_list_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_service_list_LDADD = $(unit_ldadd)
 
 tests_unit_test_slots_SOURCES = tests/unit/test-slots.c
 tests_unit_test_slots_CPPFLAGS = $(unit_cppflags)

@@ -290,73 +290,6 @@ static void failures_name_their_reason(void **state)
     finish();
 }
 
-static uint64_t list_page(uint64_t client, uint64_t after, struct link_list *ret)
-{
-    struct link_request request = { .op = LINK_LIST, .client = client, .u.after = after };
-    struct link_reply reply;
-
-    assert_int_equal(ask(&request, -1, &reply, NULL), 0);
-    assert_true(reply.u.list.count <= PROTO_LIST_PAGE);
-    *ret = reply.u.list;
-    return reply.u.list.next;
-}
-
-static void list_in_pages(void **state)
-{
-    uint64_t ids[70], after = 0;
-    struct link_reply reply;
-    struct link_list list;
-    size_t seen = 0;
-
-    (void)state;
-    begin(rig_fake("layout=run:4K"));
-    tell(LINK_CLIENT_NEW, 1);
-    tell(LINK_CLIENT_NEW, 2);
-    alloc_well(2, 1);
-    for (size_t i = 0; i < ARRAY_LEN(ids); i++)
-        ids[i] = alloc_well(1, (i + 1) * K4);
-    do {
-        after = list_page(1, after, &list);
-        for (uint32_t i = 0; i < list.count; i++, seen++) {
-            assert_true(seen < ARRAY_LEN(ids));
-            assert_int_equal(list.entries[i].id, ids[ARRAY_LEN(ids) - 1 - seen]);
-            assert_int_equal(list.entries[i].size, (ARRAY_LEN(ids) - seen) * K4);
-            assert_int_equal(list.entries[i].span_count, ARRAY_LEN(ids) - seen);
-            assert_int_equal(list.entries[i].page_size, K4);
-            assert_int_equal(list.entries[i].holds, 1);
-            assert_int_equal(list.entries[i].holders, 1);
-        }
-    } while (after);
-    assert_int_equal(seen, ARRAY_LEN(ids));
-    /* Behind the oldest there is nothing. */
-    assert_int_equal(list_page(1, 1, &list), 0);
-    assert_int_equal(list.count, 0);
-    /* The list goes on where it ended, even if what it ended with is gone. */
-    after = list_page(1, 0, &list);
-    assert_int_equal(free_one(1, list.entries[PROTO_LIST_PAGE - 1].id, &reply), 0);
-    list_page(1, after, &list);
-    assert_int_equal(list.entries[0].id, ids[ARRAY_LEN(ids) - 1 - PROTO_LIST_PAGE]);
-    assert_int_equal(list_page(2, 0, &list), 0);
-    assert_int_equal(list.count, 1);
-    finish();
-}
-
-static void list_of_exactly_one_page(void **state)
-{
-    struct link_list list;
-
-    (void)state;
-    begin(rig_fake(NULL));
-    tell(LINK_CLIENT_NEW, 1);
-    assert_int_equal(list_page(1, 0, &list), 0);
-    assert_int_equal(list.count, 0);
-    for (unsigned int i = 0; i < PROTO_LIST_PAGE; i++)
-        alloc_well(1, 1);
-    assert_int_equal(list_page(1, 0, &list), 0);
-    assert_int_equal(list.count, PROTO_LIST_PAGE);
-    finish();
-}
-
 static void status_counts(void **state)
 {
     CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
@@ -443,7 +376,7 @@ static void out_of_descriptors_at_look_up(void **state)
     assert_true(rig_receive(&rig, &reply, &lost));
     assert_int_equal(reply.error, EMFILE);
     assert_int_equal(store_client(&rig.service.store, 2)->held, 0);
-    assert_null(LIST_FIRST(&store_client(&rig.service.store, 2)->holds));
+    assert_int_equal(store_client(&rig.service.store, 2)->holds.count, 0);
     wire_fds_close(&fds);
     finish();
 }
@@ -458,8 +391,6 @@ int main(void)
         cmocka_unit_test(registered_memory_is_not_found),
         cmocka_unit_test(limit_of_a_client),
         cmocka_unit_test(failures_name_their_reason),
-        cmocka_unit_test(list_in_pages),
-        cmocka_unit_test(list_of_exactly_one_page),
         cmocka_unit_test(status_counts),
         cmocka_unit_test(out_of_descriptors),
         cmocka_unit_test(out_of_descriptors_at_look_up),
