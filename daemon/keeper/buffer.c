@@ -19,7 +19,6 @@ struct buffer *buffer_new(void)
         return NULL;
     buffer->fd = -1;
     buffer->table_fd = -1;
-    LIST_INIT(&buffer->holds);
     return buffer;
 }
 

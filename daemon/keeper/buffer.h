@@ -19,8 +19,6 @@
 #include "daemon/keeper/backend.h"
 #include "daemon/keeper/memory.h"
 
-struct hold;
-
 struct buffer {
     uint64_t id; /* in the store */
     uint64_t size;
@@ -36,7 +34,6 @@ struct buffer {
     dev_t dev;    /* of fd: candidates of a look-up */
     ino_t ino;
     LIST_ENTRY(buffer) inode_link;
-    LIST_HEAD(, hold) holds;
     uint32_t holders; /* clients */
 };
 

@@ -119,7 +119,16 @@ void store_unreserve(struct store *store, struct client *client)
     store->reserved--;
 }
 
-static struct hold *attach(struct client *client, struct buffer *buffer)
+/* Both ids count up in their low half. */
+static struct hold_bucket *bucket_of_hold(struct store *store, const struct client *client,
+                                          const struct buffer *buffer)
+{
+    uint32_t mixed = slots_index(buffer->id) + slots_index(client->id) * UINT32_C(2654435761);
+
+    return &store->holds[mixed % STORE_HOLD_BUCKETS];
+}
+
+static struct hold *attach(struct store *store, struct client *client, struct buffer *buffer)
 {
     struct hold *hold = calloc(1, sizeof(*hold));
 
@@ -130,7 +139,7 @@ static struct hold *attach(struct client *client, struct buffer *buffer)
         free(hold);
         return NULL;
     }
-    LIST_INSERT_HEAD(&buffer->holds, hold, buffer_link);
+    LIST_INSERT_HEAD(bucket_of_hold(store, client, buffer), hold, bucket_link);
     buffer->holders++;
     return hold;
 }
@@ -150,7 +159,7 @@ int store_add(struct store *store, struct client *client, struct buffer *buffer,
 {
     if (slots_add(&store->buffers, buffer, &buffer->id) < 0)
         return no_memory(fault);
-    if (!attach(client, buffer)) {
+    if (!attach(store, client, buffer)) {
         slots_remove(&store->buffers, buffer->id);
         return no_memory(fault);
     }
@@ -188,15 +197,15 @@ int store_find(const struct store *store, int fd, struct buffer **ret, struct fa
     return presented_no_buffer(fault);
 }
 
-struct hold *store_held(const struct store *store, const struct client *client, uint64_t buffer)
+struct hold *store_held(struct store *store, const struct client *client, uint64_t buffer)
 {
     struct buffer *found = slots_get(&store->buffers, buffer);
     struct hold *hold;
 
     if (!found)
         return NULL;
-    LIST_FOREACH (hold, &found->holds, buffer_link) {
-        if (hold->client == client)
+    LIST_FOREACH (hold, bucket_of_hold(store, client, found), bucket_link) {
+        if (hold->client == client && hold->buffer == found)
             return hold;
     }
     return NULL;
@@ -217,7 +226,7 @@ int store_hold(struct store *store, struct client *client, struct buffer *buffer
     r = store_reserve(store, client, fault);
     if (r < 0)
         return r;
-    if (!attach(client, buffer)) {
+    if (!attach(store, client, buffer)) {
         store_unreserve(store, client);
         return no_memory(fault);
     }
@@ -231,7 +240,7 @@ struct buffer *store_drop(struct store *store, struct hold *hold, bool all)
     if (!all && --hold->count > 0)
         return NULL;
     slots_remove(&hold->client->holds, hold->id);
-    LIST_REMOVE(hold, buffer_link);
+    LIST_REMOVE(hold, bucket_link);
     store_unreserve(store, hold->client);
     free(hold);
     if (--buffer->holders > 0)

@@ -50,10 +50,11 @@ struct hold {
     struct buffer *buffer;
     uint32_t count;
     uint64_t id; /* in client->holds; the cursor of a list is a place there */
-    LIST_ENTRY(hold) buffer_link;
+    LIST_ENTRY(hold) bucket_link;
 };
 
 #define STORE_INODE_BUCKETS 4096U
+#define STORE_HOLD_BUCKETS  16384U
 
 struct store {
     struct store_limits limits;
@@ -65,6 +66,7 @@ struct store {
     uint64_t bytes;
     uint64_t huge_bytes;
     LIST_HEAD(, buffer) inodes[STORE_INODE_BUCKETS];
+    LIST_HEAD(hold_bucket, hold) holds[STORE_HOLD_BUCKETS];
 };
 
 /** store_init() - Return: 0 or -ENOMEM. */
@@ -106,7 +108,7 @@ int store_hold(struct store *store, struct client *client, struct buffer *buffer
                struct fault *fault);
 
 /** store_held() - the hold of @client on the buffer with this id, or NULL. */
-struct hold *store_held(const struct store *store, const struct client *client, uint64_t buffer);
+struct hold *store_held(struct store *store, const struct client *client, uint64_t buffer);
 
 /**
  * store_drop() - give up one hold

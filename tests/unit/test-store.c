@@ -325,6 +325,54 @@ static void limit_of_all(void **state)
     store_client_free(&store, b);
 }
 
+static size_t longest_bucket(void)
+{
+    size_t longest = 0;
+
+    for (size_t i = 0; i < STORE_HOLD_BUCKETS; i++) {
+        struct hold *hold;
+        size_t length = 0;
+
+        LIST_FOREACH (hold, &store.holds[i], bucket_link)
+            length++;
+        longest = length > longest ? length : longest;
+    }
+    return longest;
+}
+
+/* However many hold a buffer, and however many one of them holds, it is found without a walk. */
+static void finding_a_hold_is_no_walk(void **state)
+{
+    struct client *clients[CLIENTS];
+    struct buffer *buffers[100];
+
+    (void)state;
+    store.limits.buffers_of_client = 100;
+    store.limits.buffers_of_user = store.limits.buffers = 100 * CLIENTS;
+    for (size_t i = 0; i < CLIENTS; i++)
+        clients[i] = add_client(1 + i);
+    for (size_t i = 0; i < ARRAY_LEN(buffers); i++) {
+        buffers[i] = add_buffer(clients[0]);
+        for (size_t j = 1; j < CLIENTS; j++)
+            assert_int_equal(store_hold(&store, clients[j], buffers[i], NULL), 0);
+    }
+    assert_true(longest_bucket() <= 2);
+    for (size_t i = 0; i < ARRAY_LEN(buffers); i++) {
+        for (size_t j = 0; j < CLIENTS; j++) {
+            struct hold *hold = store_held(&store, clients[j], buffers[i]->id);
+
+            assert_non_null(hold);
+            assert_ptr_equal(hold->client, clients[j]);
+            assert_ptr_equal(hold->buffer, buffers[i]);
+        }
+        for (size_t j = 0; j < CLIENTS; j++)
+            drop(clients[j], buffers[i], true, j + 1 == CLIENTS);
+    }
+    assert_int_equal(longest_bucket(), 0);
+    for (size_t i = 0; i < CLIENTS; i++)
+        store_client_free(&store, clients[i]);
+}
+
 static void holds_do_not_wrap(void **state)
 {
     struct client *client = add_client(1);
@@ -467,6 +515,7 @@ int main(void)
         TEST(holding_has_the_same_limit),
         TEST(limit_of_a_user),
         TEST(limit_of_all),
+        TEST(finding_a_hold_is_no_walk),
         TEST(holds_do_not_wrap),
         TEST(finds_dups_only),
         TEST(find_of_no_descriptor),
