@@ -118,10 +118,10 @@ const struct dmabufd_info *dmabufd_get_info(const dmabufd *d);
  * The memory is shared memory: it is the same pages in a child after fork(), and never swapped.
  *
  * Return: 0; -EINVAL: an argument is wrong; -E2BIG: more than a limit; -ENOMEM: the host has not
- * enough memory, or not enough huge pages of that size, or this process has no room for another
- * mapping (RLIMIT_AS, max_map_count); -EMFILE: limit of buffers reached, or no
- * file descriptor free here; -EOPNOTSUPP: this host has no such page size; -ESHUTDOWN: the daemon
- * is ending; -EIO: the kernel refused to pin or resolve; -ENOTCONN; -EPROTO.
+ * enough memory, or not enough huge pages of that size, or the limit of this user or of all together
+ * is reached, or this process has no room for another mapping (RLIMIT_AS, max_map_count); -EMFILE:
+ * limit of buffers reached, or no file descriptor free here; -EOPNOTSUPP: this host has no such page
+ * size; -ESHUTDOWN: the daemon is ending; -EIO: the kernel refused to pin or resolve; -ENOTCONN; -EPROTO.
  */
 int dmabufd_alloc(dmabufd *d, uint64_t size, uint64_t page_size, dmabufd_buffer **ret);
 
@@ -147,8 +147,9 @@ int dmabufd_alloc_constrained(dmabufd *d, uint64_t size, uint64_t page_size,
  *      may close it afterwards
  * @ret: receives a buffer with the same pages and spans; end it with dmabufd_free()
  *
- * Possession of the descriptor is the permission. Looking up a buffer that this connection already
- * holds gives a second, independent dmabufd_buffer.
+ * Possession of the descriptor is the permission. A holder that is another user than those there are
+ * is charged for the buffer, too (--memory-limit-per-user). Looking up a buffer that this connection
+ * already holds gives a second, independent dmabufd_buffer.
  *
  * Return: 0; -EBADF: @fd is not open; -EACCES: it is not open for reading and writing; -ENXIO: not
  * a buffer of this daemon, or one into which a holder punched a hole; -EMFILE; -ENOMEM; -ESHUTDOWN;

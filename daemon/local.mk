@@ -33,6 +33,7 @@ libdaemon_la_SOURCES = \
 	daemon/keeper/pagemap.c \
 	daemon/keeper/pfn.c daemon/keeper/pfn.h \
 	daemon/keeper/pinring.c daemon/keeper/pinring.h \
+	daemon/keeper/quota.c daemon/keeper/quota.h \
 	daemon/keeper/resolve.c daemon/keeper/resolve.h \
 	daemon/keeper/search.c daemon/keeper/search.h \
 	daemon/keeper/service.c daemon/keeper/service.h \

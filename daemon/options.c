@@ -33,6 +33,9 @@ static const char help_text[] =
     "                          as root (default: " DEFAULT_USER ")\n"
     "      --memory-limit=SIZE limit of memory outside huge pages for all clients together\n"
     "                          (default: 80% of the memory of the host)\n"
+    "      --memory-limit-per-user=SIZE\n"
+    "                          limit of that memory for the clients of one user (default: half\n"
+    "                          of memory-limit)\n"
     "      --memory-reserve=SIZE\n"
     "                          available memory to leave to the host (default: 128M)\n"
     "      --max-clients=N     connections (default: 1024)\n"
@@ -51,6 +54,7 @@ static const char help_text[] =
 
 enum long_only {
     OPT_MEMORY_LIMIT = 256,
+    OPT_MEMORY_LIMIT_PER_USER,
     OPT_MEMORY_RESERVE,
     OPT_MAX_CLIENTS,
     OPT_MAX_CLIENTS_PER_USER,
@@ -69,6 +73,7 @@ static const struct option long_options[] = {
     { "socket-group", required_argument, NULL, 'g' },
     { "user", required_argument, NULL, 'u' },
     { "memory-limit", required_argument, NULL, OPT_MEMORY_LIMIT },
+    { "memory-limit-per-user", required_argument, NULL, OPT_MEMORY_LIMIT_PER_USER },
     { "memory-reserve", required_argument, NULL, OPT_MEMORY_RESERVE },
     { "max-clients", required_argument, NULL, OPT_MAX_CLIENTS },
     { "max-clients-per-user", required_argument, NULL, OPT_MAX_CLIENTS_PER_USER },
@@ -192,6 +197,8 @@ static enum options_result parse_one(struct options *options, int option, const 
                    : bad("user", value, "a user of this host or a number other than 0");
     case OPT_MEMORY_LIMIT:
         return parse_bytes("memory-limit", value, &options->memory_limit);
+    case OPT_MEMORY_LIMIT_PER_USER:
+        return parse_bytes("memory-limit-per-user", value, &options->memory_limit_per_user);
     case OPT_MEMORY_RESERVE:
         return parse_bytes("memory-reserve", value, &options->memory_reserve);
     case OPT_MAX_CLIENTS:
@@ -248,6 +255,8 @@ static enum options_result settle(struct options *options)
     }
     if (!options->memory_limit && sysinfo(&info) == 0)
         options->memory_limit = (uint64_t)info.totalram * info.mem_unit / 5 * 4;
+    if (!options->memory_limit_per_user)
+        options->memory_limit_per_user = options->memory_limit / 2;
     return OPTIONS_RUN;
 }
 

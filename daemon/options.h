@@ -16,11 +16,12 @@ struct options {
     size_t device_count;
     const char *socket; /* path; NULL: from systemd, else the default */
     mode_t socket_mode;
-    gid_t socket_group;      /* (gid_t)-1: leave */
-    uid_t user;              /* of the broker; (uid_t)-1: not running as root */
-    gid_t group;             /* of the broker */
-    uint64_t memory_limit;   /* bytes of memory outside huge pages for all clients together */
-    uint64_t memory_reserve; /* bytes of MemAvailable that are left to the host */
+    gid_t socket_group;    /* (gid_t)-1: leave */
+    uid_t user;            /* of the broker; (uid_t)-1: not running as root */
+    gid_t group;           /* of the broker */
+    uint64_t memory_limit; /* bytes of memory outside huge pages for all clients together */
+    uint64_t memory_limit_per_user; /* bytes of it for the clients of one user; 0: half of it */
+    uint64_t memory_reserve;        /* bytes of MemAvailable that are left to the host */
     uint32_t max_clients;
     uint32_t max_clients_per_user; /* 0: half of max_clients */
     uint32_t max_buffers;          /* of one client */

@@ -29,6 +29,7 @@ struct buffer *buffer_free(struct buffer *buffer)
     spans_deinit(&buffer->spans);
     fd_close(&buffer->table_fd);
     fd_close(&buffer->fd);
+    buffer->payer = quota_leave(buffer->payer);
     free(buffer);
     return NULL;
 }
@@ -66,6 +67,25 @@ int buffer_unpin(struct buffer *buffer, struct backend *backend, struct fault *f
     return r;
 }
 
+static int charge_payer(const struct buffer *buffer, uint64_t size, uint64_t page_size,
+                        struct fault *fault)
+{
+    return buffer->payer ? quota_charge(buffer->payer, quota_kind_of(page_size), size, fault) : 0;
+}
+
+static void uncharge_payer(const struct buffer *buffer, uint64_t size, uint64_t page_size)
+{
+    if (buffer->payer)
+        quota_release(buffer->payer, quota_kind_of(page_size), size);
+}
+
+static void uncharge(struct buffer *buffer, struct memory *memory)
+{
+    memory_release(memory, buffer->charged, buffer->page_size);
+    uncharge_payer(buffer, buffer->charged, buffer->page_size);
+    buffer->charged = 0;
+}
+
 bool buffer_to_empty(const struct buffer *buffer)
 {
     return buffer->shown && !buffer->registered && !buffer->mapping.begun &&
@@ -97,16 +117,12 @@ int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct ba
     fd_close(&buffer->table_fd);
     if (buffer_to_empty(buffer))
         return 1;
-    if (buffer->fd < 0)
-        return 0;
-    if (buffer->registered) {
-        /* Its file may be much larger than what was registered of it, which says how long we may be
-         * busy here. */
-        closer_close(TAKE_FD(buffer->fd), WIRE_NOBODY);
-        return 0;
-    }
+    /* Its file may be much larger than what was registered of it, which says how long we may be busy
+     * here. */
+    if (buffer->registered)
+        closer_close(TAKE_FD(buffer->fd), buffer->payer ? buffer->payer->uid : WIRE_NOBODY);
     fd_close(&buffer->fd);
-    memory_release(memory, buffer->size, buffer->page_size);
+    uncharge(buffer, memory);
     return 0;
 }
 
@@ -129,11 +145,16 @@ int buffer_begin(struct buffer *buffer, uint64_t size, uint64_t page_size, struc
                  struct backend *backend, struct fault *fault)
 {
     struct stat st;
-    int r = memory_create(memory, size, page_size, &buffer->fd, fault);
+    int r = charge_payer(buffer, size, page_size, fault);
 
     if (r < 0)
         return r;
-    buffer->size = size;
+    r = memory_create(memory, size, page_size, &buffer->fd, fault);
+    if (r < 0) {
+        uncharge_payer(buffer, size, page_size);
+        return r;
+    }
+    buffer->size = buffer->charged = size;
     buffer->page_size = page_size;
     if (fstat(buffer->fd, &st) < 0)
         return fault_set(fault, DMABUFD_CODE_INTERNAL, errno, "cannot stat a memfd");
@@ -143,13 +164,20 @@ int buffer_begin(struct buffer *buffer, uint64_t size, uint64_t page_size, struc
 }
 
 int buffer_begin_foreign(struct buffer *buffer, uint64_t offset, uint64_t size,
-                         struct backend *backend, struct fault *fault)
+                         struct memory *memory, struct backend *backend, struct fault *fault)
 {
     int r = memory_check_foreign(buffer->fd, offset, size, &buffer->page_size, fault);
 
+    if (r == 0)
+        r = charge_payer(buffer, size, buffer->page_size, fault);
     if (r < 0)
         return r;
-    buffer->size = size;
+    r = memory_charge(memory, size, buffer->page_size, fault);
+    if (r < 0) {
+        uncharge_payer(buffer, size, buffer->page_size);
+        return r;
+    }
+    buffer->size = buffer->charged = size;
     buffer->mapping.start = offset;
     return buffer_begin_again(buffer, backend, fault);
 }

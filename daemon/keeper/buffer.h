@@ -18,15 +18,18 @@
 #include "common/spans.h"
 #include "daemon/keeper/backend.h"
 #include "daemon/keeper/memory.h"
+#include "daemon/keeper/quota.h"
 
 struct buffer {
     uint64_t id; /* in the store */
     uint64_t size;
     uint64_t page_size;
     int fd;
-    bool registered;  /* a client made the memory: not charged, not to be looked up */
-    bool shown;       /* a client was given the descriptor and may have kept it */
-    uint64_t emptied; /* bytes from offset 0 that the kernel has back; after unpinning */
+    bool registered; /* a client made the memory: not to be looked up, and stays when it is freed */
+    bool shown;      /* a client was given the descriptor and may have kept it */
+    uint64_t emptied;         /* bytes from offset 0 that the kernel has back; after unpinning */
+    uint64_t charged;         /* bytes, in memory and to each user that holds it */
+    struct quota_user *payer; /* while nobody holds it: who is charged, or NULL; one reference */
     struct mapping mapping;
     struct spans spans; /* the list; emptied when it went into the table */
     uint32_t span_count;
@@ -40,7 +43,8 @@ struct buffer {
 /** buffer_new() - an empty shell. Return: NULL without memory. */
 struct buffer *buffer_new(void);
 
-/** buffer_free() - free the shell of a torn-down buffer; NULL is allowed. Returns NULL. */
+/** buffer_free() - free the shell of a torn-down buffer; NULL is allowed. One with a payer is freed on
+ *  the main thread. Returns NULL. */
 struct buffer *buffer_free(struct buffer *buffer);
 
 /**
@@ -73,7 +77,7 @@ int buffer_begin(struct buffer *buffer, uint64_t size, uint64_t page_size, struc
 
 /** buffer_begin_foreign() - the same for memory that a client made, buffer->fd; checks it first. */
 int buffer_begin_foreign(struct buffer *buffer, uint64_t offset, uint64_t size,
-                         struct backend *backend, struct fault *fault);
+                         struct memory *memory, struct backend *backend, struct fault *fault);
 
 /** buffer_next_piece() - prepare, pin and resolve the next piece. */
 int buffer_next_piece(struct buffer *buffer, struct memory *memory, struct backend *backend,

@@ -22,13 +22,13 @@ static void undo(struct buffer *buffer, struct memory *memory, struct backend *b
         log_err("what was pinned so far cannot be unpinned: %s", fault.text);
 }
 
-static int start(struct buffer *buffer, struct build *build, struct backend *backend,
-                 struct fault *fault)
+static int start(struct buffer *buffer, struct build *build, struct memory *memory,
+                 struct backend *backend, struct fault *fault)
 {
     int r;
 
     if (buffer->registered)
-        return buffer_begin_foreign(buffer, build->offset, build->asked, backend, fault);
+        return buffer_begin_foreign(buffer, build->offset, build->asked, memory, backend, fault);
     r = memory_choose(build->asked, build->wanted, &build->constraints, build->choices, fault);
     if (r > 0)
         build->choice_count = r;
@@ -92,7 +92,7 @@ static int step(struct buffer *buffer, struct build *build, struct memory *memor
     int r;
 
     if (!build->started) {
-        r = start(buffer, build, backend, fault);
+        r = start(buffer, build, memory, backend, fault);
         if (r < 0)
             return r;
         build->started = true;

@@ -76,9 +76,14 @@ static void settle_limits(struct keeper *keeper)
         fit("max-clients", keeper->options->max_clients, at_most(n / 12, LINK_CLIENTS_MAX), n);
     keeper->limits.clients = keeper->max_clients + LINK_CLIENTS_SPARE;
     keeper->limits.buffers = at_most(n / 8 * 3, UINT32_C(1) << 24);
-    keeper->limits.buffers_of_user = keeper->limits.buffers / 2;
     keeper->limits.buffers_of_client =
-        fit("max-buffers", keeper->options->max_buffers, keeper->limits.buffers_of_user, n);
+        fit("max-buffers", keeper->options->max_buffers, keeper->limits.buffers / 2, n);
+    keeper->limits.user = (struct quota_limits){ {
+        [QUOTA_BUFFERS] = keeper->limits.buffers / 2,
+        [QUOTA_SMALL] = keeper->options->memory_limit_per_user,
+        [QUOTA_2M] = QUOTA_UNLIMITED,
+        [QUOTA_1G] = QUOTA_UNLIMITED,
+    } };
 }
 
 static void on_ready(void *data)

@@ -187,10 +187,12 @@ uint64_t memory_huge_free(uint64_t page_size)
     return hugepages_free(page_size) * page_size;
 }
 
-static int charge(struct memory *memory, uint64_t size, struct fault *fault)
+int memory_charge(struct memory *memory, uint64_t size, uint64_t page_size, struct fault *fault)
 {
     uint64_t charged = atomic_load(&memory->charged);
 
+    if (page_size != PAGE_4K)
+        return 0;
     do {
         if (size > memory->limit || charged > memory->limit - size)
             return fault_set(
@@ -244,11 +246,9 @@ int memory_create(struct memory *memory, uint64_t size, uint64_t page_size, int 
     if (ftruncate(fd, (off_t)size) < 0 || fcntl(fd, F_ADD_SEALS, SEALS) < 0)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, errno, "cannot size and seal a memfd: %s",
                          strerror(errno));
-    if (page_size == PAGE_4K) {
-        r = charge(memory, size, fault);
-        if (r < 0)
-            return r;
-    }
+    r = memory_charge(memory, size, page_size, fault);
+    if (r < 0)
+        return r;
     *ret_fd = TAKE_FD(fd);
     return 0;
 }

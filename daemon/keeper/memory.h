@@ -69,8 +69,7 @@ uint64_t memory_huge_free(uint64_t page_size);
 /**
  * memory_create() - a memfd of @size bytes (a multiple of @page_size), no page allocated yet
  *
- * Mode 0600, sealed against shrinking, growing and further seals. Charges memory outside huge pages
- * against the limit; memory_release() gives the charge back.
+ * Mode 0600, sealed against shrinking, growing and further seals. Charged as by memory_charge().
  *
  * Return: 0, or a negative errno with @fault (nothing charged).
  */
@@ -104,7 +103,14 @@ int memory_check_foreign(int fd, uint64_t offset, uint64_t size, uint64_t *ret_p
  */
 int memory_empty(int fd, uint64_t offset, uint64_t length);
 
-/** memory_release() - the pages of a memfd of that size are gone: uncharge. */
+/**
+ * memory_charge() - count memory outside huge pages against the limit of all together
+ * @page_size: of the memory; huge pages have a limit of their own, the host's pool
+ * Return: 0; -ENOMEM with @fault, nothing charged.
+ */
+int memory_charge(struct memory *memory, uint64_t size, uint64_t page_size, struct fault *fault);
+
+/** memory_release() - memory that was charged is gone, or not pinned any more: uncharge. */
 void memory_release(struct memory *memory, uint64_t size, uint64_t page_size);
 
 /**

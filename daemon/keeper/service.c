@@ -158,6 +158,7 @@ static int start_build(struct service *service, struct client *client, uint32_t 
         store_unreserve(&service->store, client);
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
     }
+    buffer->payer = quota_again(client->user);
     buffer->registered = *fd >= 0;
     buffer->fd = TAKE_FD(*fd);
     job->build = *build;

@@ -13,6 +13,7 @@ int store_init(struct store *store, const struct store_limits *limits)
 {
     *store = (struct store){ .limits = *limits };
     slots_init(&store->buffers, limits->buffers);
+    quota_init(&store->quota, &limits->user);
     store->clients = calloc(limits->clients, sizeof(struct client *));
     return store->clients ? 0 : -ENOMEM;
 }
@@ -22,25 +23,6 @@ void store_deinit(struct store *store)
     slots_deinit(&store->buffers);
     free(store->clients);
     *store = (struct store){ 0 };
-}
-
-static struct user *enter_user(struct store *store, uint32_t uid)
-{
-    struct user *user;
-
-    LIST_FOREACH (user, &store->users, link) {
-        if (user->uid == uid)
-            break;
-    }
-    if (!user) {
-        user = calloc(1, sizeof(*user));
-        if (!user)
-            return NULL;
-        user->uid = uid;
-        LIST_INSERT_HEAD(&store->users, user, link);
-    }
-    user->clients++;
-    return user;
 }
 
 int store_client_new(struct store *store, uint64_t id, const struct link_peer *peer)
@@ -53,7 +35,7 @@ int store_client_new(struct store *store, uint64_t id, const struct link_peer *p
     client = calloc(1, sizeof(*client));
     if (!client)
         return -ENOMEM;
-    client->user = enter_user(store, peer->uid);
+    client->user = quota_enter(&store->quota, peer->uid);
     if (!client->user) {
         free(client);
         return -ENOMEM;
@@ -79,10 +61,7 @@ void store_client_free(struct store *store, struct client *client)
 {
     store->clients[slots_index(client->id)] = NULL;
     store->client_count--;
-    if (--client->user->clients == 0) {
-        LIST_REMOVE(client->user, link);
-        free(client->user);
-    }
+    client->user = quota_leave(client->user);
     slots_deinit(&client->holds);
     free(client);
 }
@@ -90,24 +69,21 @@ void store_client_free(struct store *store, struct client *client)
 int store_reserve(struct store *store, struct client *client, struct fault *fault)
 {
     const struct store_limits *limits = &store->limits;
+    int r;
 
     if (client->held >= limits->buffers_of_client)
         return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
                          "this client holds %u buffers, its limit: free some, use fewer and larger "
                          "ones, or raise --max-buffers",
                          client->held);
-    if (client->user->held >= limits->buffers_of_user)
-        return fault_set(
-            fault, DMABUFD_CODE_LIMIT, EMFILE,
-            "the clients of this user hold %u buffers, its limit: free some, use fewer "
-            "and larger ones, or raise the daemon's LimitNOFILE=",
-            client->user->held);
     if (store->reserved >= limits->buffers)
         return fault_set(
             fault, DMABUFD_CODE_LIMIT, EMFILE,
             "the daemon holds %u buffers, its limit: raise its LimitNOFILE=", store->reserved);
+    r = quota_charge(client->user, QUOTA_BUFFERS, 1, fault);
+    if (r < 0)
+        return r;
     client->held++;
-    client->user->held++;
     store->reserved++;
     return 0;
 }
@@ -115,7 +91,7 @@ int store_reserve(struct store *store, struct client *client, struct fault *faul
 void store_unreserve(struct store *store, struct client *client)
 {
     client->held--;
-    client->user->held--;
+    quota_release(client->user, QUOTA_BUFFERS, 1);
     store->reserved--;
 }
 
@@ -128,18 +104,75 @@ static struct hold_bucket *bucket_of_hold(struct store *store, const struct clie
     return &store->holds[mixed % STORE_HOLD_BUCKETS];
 }
 
-static struct hold *attach(struct store *store, struct client *client, struct buffer *buffer)
+static struct stake_bucket *bucket_of_stake(struct store *store, const struct quota_user *user,
+                                            const struct buffer *buffer)
+{
+    uint32_t mixed = slots_index(buffer->id) + user->uid * UINT32_C(2654435761);
+
+    return &store->stakes[mixed % STORE_HOLD_BUCKETS];
+}
+
+static struct stake *stake_of(struct store *store, const struct quota_user *user,
+                              const struct buffer *buffer)
+{
+    struct stake *stake;
+
+    LIST_FOREACH (stake, bucket_of_stake(store, user, buffer), bucket_link) {
+        if (stake->user == user && stake->buffer == buffer)
+            return stake;
+    }
+    return NULL;
+}
+
+/* Nothing is charged here. Return: NULL without memory. */
+static struct stake *stake_new(struct store *store, struct quota_user *user, struct buffer *buffer)
+{
+    struct stake *stake = calloc(1, sizeof(*stake));
+
+    if (!stake)
+        return NULL;
+    *stake = (struct stake){ .user = user, .buffer = buffer };
+    LIST_INSERT_HEAD(bucket_of_stake(store, user, buffer), stake, bucket_link);
+    return stake;
+}
+
+static void stake_free(struct stake *stake)
+{
+    if (!stake)
+        return;
+    LIST_REMOVE(stake, bucket_link);
+    free(stake);
+}
+
+/* One client less. The last of a user passes the charge on to the buffer if nobody else is charged. */
+static void stake_leave(struct stake *stake, bool last)
+{
+    struct buffer *buffer = stake->buffer;
+
+    if (--stake->clients > 0)
+        return;
+    if (last)
+        buffer->payer = quota_again(stake->user);
+    else
+        quota_release(stake->user, quota_kind_of(buffer->page_size), buffer->charged);
+    stake_free(stake);
+}
+
+/* @stake: of the client's user. Return: NULL without memory. */
+static struct hold *attach(struct store *store, struct client *client, struct buffer *buffer,
+                           struct stake *stake)
 {
     struct hold *hold = calloc(1, sizeof(*hold));
 
     if (!hold)
         return NULL;
-    *hold = (struct hold){ .client = client, .buffer = buffer, .count = 1 };
+    *hold = (struct hold){ .client = client, .buffer = buffer, .stake = stake, .count = 1 };
     if (slots_add(&client->holds, hold, &hold->id) < 0) {
         free(hold);
         return NULL;
     }
     LIST_INSERT_HEAD(bucket_of_hold(store, client, buffer), hold, bucket_link);
+    stake->clients++;
     buffer->holders++;
     return hold;
 }
@@ -157,12 +190,17 @@ static int no_memory(struct fault *fault)
 int store_add(struct store *store, struct client *client, struct buffer *buffer,
               struct fault *fault)
 {
+    struct stake *stake;
+
     if (slots_add(&store->buffers, buffer, &buffer->id) < 0)
         return no_memory(fault);
-    if (!attach(store, client, buffer)) {
+    stake = stake_new(store, client->user, buffer);
+    if (!stake || !attach(store, client, buffer, stake)) {
+        stake_free(stake);
         slots_remove(&store->buffers, buffer->id);
         return no_memory(fault);
     }
+    buffer->payer = quota_leave(buffer->payer);
     if (!buffer->registered)
         LIST_INSERT_HEAD(&store->inodes[bucket_of(buffer->ino)], buffer, inode_link);
     store->bytes += buffer->size;
@@ -211,6 +249,27 @@ struct hold *store_held(struct store *store, const struct client *client, uint64
     return NULL;
 }
 
+/* The user pays with the first of its clients. */
+static int join_holders(struct store *store, struct client *client, struct buffer *buffer,
+                        struct fault *fault)
+{
+    struct stake *stake = stake_of(store, client->user, buffer);
+    enum quota_kind kind = quota_kind_of(buffer->page_size);
+    int r;
+
+    if (stake)
+        return attach(store, client, buffer, stake) ? 0 : no_memory(fault);
+    r = quota_charge(client->user, kind, buffer->charged, fault);
+    if (r < 0)
+        return r;
+    stake = stake_new(store, client->user, buffer);
+    if (stake && attach(store, client, buffer, stake))
+        return 0;
+    stake_free(stake);
+    quota_release(client->user, kind, buffer->charged);
+    return no_memory(fault);
+}
+
 int store_hold(struct store *store, struct client *client, struct buffer *buffer,
                struct fault *fault)
 {
@@ -226,11 +285,10 @@ int store_hold(struct store *store, struct client *client, struct buffer *buffer
     r = store_reserve(store, client, fault);
     if (r < 0)
         return r;
-    if (!attach(store, client, buffer)) {
+    r = join_holders(store, client, buffer, fault);
+    if (r < 0)
         store_unreserve(store, client);
-        return no_memory(fault);
-    }
-    return 0;
+    return r;
 }
 
 struct buffer *store_drop(struct store *store, struct hold *hold, bool all)
@@ -242,8 +300,10 @@ struct buffer *store_drop(struct store *store, struct hold *hold, bool all)
     slots_remove(&hold->client->holds, hold->id);
     LIST_REMOVE(hold, bucket_link);
     store_unreserve(store, hold->client);
+    buffer->holders--;
+    stake_leave(hold->stake, buffer->holders == 0);
     free(hold);
-    if (--buffer->holders > 0)
+    if (buffer->holders > 0)
         return NULL;
     if (!buffer->registered)
         LIST_REMOVE(buffer, inode_link);

@@ -15,39 +15,44 @@
 #include "common/slots.h"
 #include "daemon/keeper/buffer.h"
 #include "daemon/keeper/job.h"
+#include "daemon/keeper/quota.h"
 #include "daemon/link.h"
-
-/** All connections of one user. */
-struct user {
-    LIST_ENTRY(user) link;
-    uint32_t uid;
-    uint32_t clients;
-    uint32_t held; /* as client.held, of all of them */
-};
 
 /** How much there may be. */
 struct store_limits {
     uint32_t clients;
     uint32_t buffers; /* of all together */
-    uint32_t buffers_of_user;
     uint32_t buffers_of_client;
+    struct quota_limits user;
 };
 
 /** A connection, as the broker told of it. */
 struct client {
     uint64_t id; /* the broker's */
     struct link_peer peer;
-    struct user *user;
+    struct quota_user *user;
     uint32_t job_count;
     uint32_t held; /* distinct buffers, and jobs that will become one */
     struct slots holds;
     LIST_HEAD(, job) jobs; /* allocations at work */
 };
 
+/**
+ * A user holds a buffer, by @clients of its clients. Each such user is charged for all of the buffer:
+ * it may be the one that keeps it.
+ */
+struct stake {
+    struct quota_user *user;
+    struct buffer *buffer;
+    uint32_t clients;
+    LIST_ENTRY(stake) bucket_link;
+};
+
 /** A client holds a buffer @count times. */
 struct hold {
     struct client *client;
     struct buffer *buffer;
+    struct stake *stake;
     uint32_t count;
     uint64_t id; /* in client->holds; the cursor of a list is a place there */
     LIST_ENTRY(hold) bucket_link;
@@ -59,7 +64,7 @@ struct hold {
 struct store {
     struct store_limits limits;
     uint32_t reserved; /* buffers held, and jobs that will become one, of all */
-    LIST_HEAD(, user) users;
+    struct quota quota;
     struct client **clients; /* by slots_index() of the id */
     uint32_t client_count;
     struct slots buffers;
@@ -67,6 +72,7 @@ struct store {
     uint64_t huge_bytes;
     LIST_HEAD(, buffer) inodes[STORE_INODE_BUCKETS];
     LIST_HEAD(hold_bucket, hold) holds[STORE_HOLD_BUCKETS];
+    LIST_HEAD(stake_bucket, stake) stakes[STORE_HOLD_BUCKETS];
 };
 
 /** store_init() - Return: 0 or -ENOMEM. */
@@ -92,6 +98,9 @@ void store_unreserve(struct store *store, struct client *client);
 
 /**
  * store_add() - a finished buffer, for which @client has a reservation, gets its first hold
+ *
+ * What its payer, the client's user, was charged is charged to the user as a holder from now on.
+ *
  * Return: 0; -ENOMEM with @fault (the reservation stays).
  */
 int store_add(struct store *store, struct client *client, struct buffer *buffer,
@@ -103,7 +112,8 @@ int store_add(struct store *store, struct client *client, struct buffer *buffer,
  */
 int store_find(const struct store *store, int fd, struct buffer **ret, struct fault *fault);
 
-/** store_hold() - one more hold of @client. Return: 0; -EMFILE, -ENOMEM, with @fault. */
+/** store_hold() - one more hold of @client, charged to its user if that has none. Return: 0; -EMFILE,
+ *  -ENOMEM, with @fault. */
 int store_hold(struct store *store, struct client *client, struct buffer *buffer,
                struct fault *fault);
 
@@ -114,7 +124,7 @@ struct hold *store_held(struct store *store, const struct client *client, uint64
  * store_drop() - give up one hold
  * @all: all of them
  * Return: the buffer if that was the last hold of anybody: out of the store, the caller's to tear
- * down; else NULL.
+ * down, and the user who held it last pays until that is done; else NULL.
  */
 struct buffer *store_drop(struct store *store, struct hold *hold, bool all);
 

@@ -84,6 +84,12 @@ tests_integration_test_limits_SOURCES = tests/integration/test-limits.c
 tests_integration_test_limits_CPPFLAGS = $(integration_cppflags)
 tests_integration_test_limits_LDADD = libharness.la
 
+check_PROGRAMS += tests/integration/test-quota
+TESTS += tests/integration/test-quota
+tests_integration_test_quota_SOURCES = tests/integration/test-quota.c
+tests_integration_test_quota_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_quota_LDADD = libharness.la
+
 check_PROGRAMS += tests/integration/test-shortage
 TESTS += tests/integration/test-shortage
 tests_integration_test_shortage_SOURCES = tests/integration/test-shortage.c

@@ -28,7 +28,7 @@
 #define HUGE (2 * MIB)
 #define SIZE (48 * MIB)
 
-static const char *const limited[] = { "--memory-limit=64M", NULL };
+static const char *const limited[] = { "--memory-limit=64M", "--memory-limit-per-user=64M", NULL };
 static struct daemon daemon_of_test;
 
 static int start(void **state)

@@ -376,7 +376,7 @@ static void buffers_of_those_who_left(void **state)
 
 static void memory_limit(void **state)
 {
-    static const char *const args[] = { "--memory-limit=16M", NULL };
+    static const char *const args[] = { "--memory-limit=16M", "--memory-limit-per-user=16M", NULL };
     dmabufd_buffer *first, *second, *third;
     dmabufd *d, *other;
 

@@ -91,6 +91,7 @@ static void wrong_usage(void **state)
         { { "--memory-limit=" }, "--memory-limit=: expected" },
         { { "--memory-limit=99999999999999999999" }, "--memory-limit=9" },
         { { "--memory-limit=16777216T" }, "--memory-limit=1" },
+        { { "--memory-limit-per-user=1X" }, "--memory-limit-per-user=1X: expected" },
         { { "--memory-reserve=abc" }, "--memory-reserve=abc: expected" },
         { { "--memory-reserve= 1" }, "--memory-reserve= 1: expected" },
         { { "--max-clients=0" }, "--max-clients=0: expected" },
@@ -197,14 +198,23 @@ static void socket_path_too_long(void **state)
 static void help_and_version(void **state)
 {
     static const char *const help[] = { "--help", NULL }, *const version[] = { "-V", NULL };
-    static const char *const options[] = { "--backend",      "--device",
-                                           "--socket",       "--socket-mode",
-                                           "--socket-group", "--user",
-                                           "--memory-limit", "--memory-reserve",
-                                           "--max-clients",  "--max-clients-per-user",
-                                           "--max-buffers",  "--fake",
-                                           "--hang-timeout", "--debug",
-                                           "--help",         "--version" };
+    static const char *const options[] = { "--backend",
+                                           "--device",
+                                           "--socket",
+                                           "--socket-mode",
+                                           "--socket-group",
+                                           "--user",
+                                           "--memory-limit",
+                                           "--memory-limit-per-user",
+                                           "--memory-reserve",
+                                           "--max-clients",
+                                           "--max-clients-per-user",
+                                           "--max-buffers",
+                                           "--fake",
+                                           "--hang-timeout",
+                                           "--debug",
+                                           "--help",
+                                           "--version" };
     static struct outcome outcome;
 
     (void)state;

@@ -39,6 +39,7 @@ unit_programs = \
 	tests/unit/test-offenders \
 	tests/unit/test-parse \
 	tests/unit/test-pci \
+	tests/unit/test-quota \
 	tests/unit/test-resolve \
 	tests/unit/test-resolve-random \
 	tests/unit/test-segments \
@@ -53,6 +54,7 @@ unit_programs = \
 	tests/unit/test-store \
 	tests/unit/test-upstream \
 	tests/unit/test-watch \
+	tests/unit/test-store-limits \
 	tests/unit/test-turns \
 	tests/unit/test-wire
 check_PROGRAMS += $(unit_programs)
@@ -137,6 +139,10 @@ tests_unit_test_pci_SOURCES = tests/unit/test-pci.c \
 tests_unit_test_pci_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_pci_LDADD = $(unit_ldadd)
 
+tests_unit_test_quota_SOURCES = tests/unit/test-quota.c
+tests_unit_test_quota_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_quota_LDADD = $(unit_ldadd)
+
 tests_unit_test_resolve_SOURCES = tests/unit/test-resolve.c
 tests_unit_test_resolve_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_resolve_LDADD = $(unit_ldadd)
@@ -188,6 +194,10 @@ tests_unit_test_upstream_LDADD = $(unit_ldadd)
 tests_unit_test_watch_SOURCES = tests/unit/test-watch.c
 tests_unit_test_watch_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_watch_LDADD = $(unit_ldadd)
+
+tests_unit_test_store_limits_SOURCES = tests/unit/test-store-limits.c
+tests_unit_test_store_limits_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_store_limits_LDADD = $(unit_ldadd)
 
 tests_unit_test_turns_SOURCES = tests/unit/test-turns.c
 tests_unit_test_turns_CPPFLAGS = $(unit_cppflags)

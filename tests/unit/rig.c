@@ -89,7 +89,12 @@ void rig_end_broker(struct rig *rig)
 
 void rig_open(struct rig *rig, struct backend *backend, uint32_t max_clients, uint32_t max_buffers)
 {
-    const struct store_limits limits = { max_clients, 1 << 20, 1 << 20, max_buffers };
+    const struct store_limits limits = {
+        .clients = max_clients,
+        .buffers = 1 << 20,
+        .buffers_of_client = max_buffers,
+        .user = { { 1 << 20, QUOTA_UNLIMITED, QUOTA_UNLIMITED, QUOTA_UNLIMITED } },
+    };
 
     *rig = (struct rig){ .backend = backend, .broker = -1 };
     rig->base = event_base_new();

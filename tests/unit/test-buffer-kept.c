@@ -260,8 +260,6 @@ static void other_memory_is_not_emptied(void **state)
         buffer->shown = buffer->registered = registered;
         finish(buffer);
         assert_int_equal(bytes_of(copy), LONG);
-        if (registered)
-            memory_release(&memory, LONG, PAGE_4K);
         close(copy);
     }
 }

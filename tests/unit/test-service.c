@@ -221,15 +221,27 @@ static void register_and_free(void **state)
     assert_int_equal(reply.u.buffer.page_size, K4);
     assert_int_equal(reply.u.buffer.span_count, 3);
     assert_int_equal(spans_check(reply.u.buffer.spans, 3, 5 * K4), 0);
-    assert_int_equal(rig.memory.charged, 0);
+    /* Pinned for the client, so charged, as the daemon's own. */
+    assert_int_equal(rig.memory.charged, 5 * K4);
+    assert_int_equal(store_client(&rig.service.store, 1)->user->used[QUOTA_SMALL], 5 * K4);
     assert_int_equal(status(1).pinned, 1);
     assert_int_equal(free_one(1, reply.u.buffer.id, &reply), 0);
     assert_int_equal(status(1).pinned, 0);
     assert_int_equal(rig.memory.charged, 0);
+    assert_int_equal(store_client(&rig.service.store, 1)->user->used[QUOTA_SMALL], 0);
     /* Beyond its end, and what is no memory file. */
     assert_int_equal(register_memory(1, fd, 2 * K4, 5 * K4, &reply, NULL), EINVAL);
     assert_int_equal(reply.u.fault.code, DMABUFD_CODE_INVALID);
     assert_int_equal(register_memory(1, rig.broker, 0, K4, &reply, NULL), EOPNOTSUPP);
+    /* More than the limit of a user, and than that of all. */
+    rig.service.store.quota.limits.most[QUOTA_SMALL] = 4 * K4;
+    assert_int_equal(register_memory(1, fd, 0, 5 * K4, &reply, NULL), ENOMEM);
+    assert_non_null(strstr(reply.u.fault.text, "--memory-limit-per-user"));
+    rig.service.store.quota.limits.most[QUOTA_SMALL] = QUOTA_UNLIMITED;
+    rig.memory.limit = 4 * K4;
+    assert_int_equal(register_memory(1, fd, 0, 5 * K4, &reply, NULL), ENOMEM);
+    assert_non_null(strstr(reply.u.fault.text, "the daemon's limit"));
+    assert_int_equal(store_client(&rig.service.store, 1)->user->used[QUOTA_SMALL], 0);
     assert_int_equal(store_client(&rig.service.store, 1)->held, 0);
     fd_close(&fd);
     finish();

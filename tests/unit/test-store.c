@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * daemon/keeper/store.h: who holds what, and which buffer a descriptor is. The buffers here have a
- * memfd and numbers, no pages; so inode numbers can be made to collide.
+ * memfd and numbers, no pages; so inode numbers can be made to collide. Limits of users and of all are
+ * test-store-limits.c's.
  */
 #include "tests/unit/cmocka-all.h"
 
@@ -29,8 +30,10 @@ static int setup(void **state)
 {
     (void)state;
     fds = support_fds();
-    return store_init(&store,
-                      &(struct store_limits){ CLIENTS, 100 * BUFFERS, 10 * BUFFERS, BUFFERS });
+    return store_init(&store, &(struct store_limits){ .clients = CLIENTS,
+                                                      .buffers = 100 * BUFFERS,
+                                                      .buffers_of_client = BUFFERS,
+                                                      .user = { { 10 * BUFFERS } } });
 }
 
 static int teardown(void **state)
@@ -257,74 +260,6 @@ static void holding_has_the_same_limit(void **state)
     store_client_free(&store, b);
 }
 
-static struct client *add_client_of(uint64_t id, uint32_t uid)
-{
-    const struct link_peer peer = { .pid = 1, .uid = uid };
-
-    assert_int_equal(store_client_new(&store, id, &peer), 0);
-    return store_client(&store, id);
-}
-
-/* All connections of a user together; another user is not concerned. */
-static void limit_of_a_user(void **state)
-{
-    struct client *a, *b, *other;
-    struct fault fault = { 0 };
-
-    (void)state;
-    store.limits.buffers_of_user = 3;
-    a = add_client_of(1, 1000);
-    b = add_client_of(2, 1000);
-    other = add_client_of(3, 1001);
-    assert_ptr_equal(a->user, b->user);
-    assert_ptr_not_equal(a->user, other->user);
-    assert_int_equal(store_reserve(&store, a, NULL), 0);
-    assert_int_equal(store_reserve(&store, a, NULL), 0);
-    assert_int_equal(store_reserve(&store, b, NULL), 0);
-    assert_int_equal(store_reserve(&store, b, &fault), -EMFILE);
-    assert_int_equal(fault.code, DMABUFD_CODE_LIMIT);
-    assert_int_equal(b->held, 1);
-    assert_int_equal(store_reserve(&store, other, NULL), 0);
-    store_unreserve(&store, a);
-    assert_int_equal(store_reserve(&store, b, NULL), 0);
-    store_unreserve(&store, a);
-    store_unreserve(&store, b);
-    store_unreserve(&store, b);
-    store_unreserve(&store, other);
-    store_client_free(&store, a);
-    /* The user lasts as long as the last connection. */
-    assert_int_equal(b->user->clients, 1);
-    assert_int_equal(b->user->held, 0);
-    store_client_free(&store, b);
-    store_client_free(&store, other);
-    assert_true(LIST_EMPTY(&store.users));
-}
-
-static void limit_of_all(void **state)
-{
-    struct client *a, *b;
-    struct fault fault = { 0 };
-
-    (void)state;
-    store.limits.buffers = 2;
-    a = add_client_of(1, 1000);
-    b = add_client_of(2, 1001);
-    assert_int_equal(store_reserve(&store, a, NULL), 0);
-    assert_int_equal(store_reserve(&store, b, NULL), 0);
-    assert_int_equal(store_reserve(&store, b, &fault), -EMFILE);
-    assert_int_equal(fault.code, DMABUFD_CODE_LIMIT);
-    assert_int_equal(b->held, 1);
-    assert_int_equal(b->user->held, 1);
-    assert_int_equal(store.reserved, 2);
-    store_unreserve(&store, a);
-    assert_int_equal(store_reserve(&store, b, NULL), 0);
-    store_unreserve(&store, b);
-    store_unreserve(&store, b);
-    assert_int_equal(store.reserved, 0);
-    store_client_free(&store, a);
-    store_client_free(&store, b);
-}
-
 static size_t longest_bucket(void)
 {
     size_t longest = 0;
@@ -348,7 +283,8 @@ static void finding_a_hold_is_no_walk(void **state)
 
     (void)state;
     store.limits.buffers_of_client = 100;
-    store.limits.buffers_of_user = store.limits.buffers = 100 * CLIENTS;
+    store.limits.buffers = 100 * CLIENTS;
+    store.quota.limits.most[QUOTA_BUFFERS] = 100 * CLIENTS;
     for (size_t i = 0; i < CLIENTS; i++)
         clients[i] = add_client(1 + i);
     for (size_t i = 0; i < ARRAY_LEN(buffers); i++) {
@@ -513,8 +449,6 @@ int main(void)
         TEST(holds_of_one_client),
         TEST(holds_of_several_clients),
         TEST(holding_has_the_same_limit),
-        TEST(limit_of_a_user),
-        TEST(limit_of_all),
         TEST(finding_a_hold_is_no_walk),
         TEST(holds_do_not_wrap),
         TEST(finds_dups_only),
