@@ -96,7 +96,11 @@ static struct party party_of(const struct client *client)
     return (struct party){ .uid = client->peer.uid, .client = client->id };
 }
 
-static void client_gone(struct service *service, struct client *client)
+/*
+ * @ours: we ended the connection, not the client. Then it keeps what it has in its buffers: it may
+ * still work on that, and did nothing to lose it. Pins, addresses and charge go all the same.
+ */
+static void client_gone(struct service *service, struct client *client, bool ours)
 {
     uint32_t cursor = 0;
     struct hold *hold;
@@ -114,8 +118,10 @@ static void client_gone(struct service *service, struct client *client)
     while ((hold = slots_next(&client->holds, &cursor))) {
         struct buffer *last = store_drop(&service->store, hold, true);
 
-        if (last)
-            tear_down(service, last, party_of(client), NULL);
+        if (!last)
+            continue;
+        last->shown = last->shown && !ours;
+        tear_down(service, last, party_of(client), NULL);
     }
     store_client_free(&service->store, client);
 }
@@ -129,7 +135,7 @@ static int on_client_new(struct service *service, const struct link_request *req
 
 static int on_client_gone(struct service *service, struct client *client)
 {
-    client_gone(service, client);
+    client_gone(service, client, false);
     return 0;
 }
 
@@ -436,7 +442,7 @@ void service_broker_gone(struct service *service)
 {
     for (uint32_t i = 0; i < service->store.limits.clients; i++) {
         if (service->store.clients[i])
-            client_gone(service, service->store.clients[i]);
+            client_gone(service, service->store.clients[i], true);
     }
 }
 
