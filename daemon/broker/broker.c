@@ -68,7 +68,7 @@ static void sum_up_offences(struct broker *broker)
     struct offender sum;
 
     while (offenders_next(&broker->offenders, now, &sum)) {
-        unsigned long long more = sum.more, seconds = (now - sum.since_ns) / UINT64_C(1000000000);
+        unsigned long long more = sum.more, seconds = (now - sum.since_ns) / NS_PER_S;
 
         if (sum.others)
             log_notice("malformed messages: %llu more like it from other users in the last %llu s",

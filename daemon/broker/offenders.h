@@ -13,13 +13,15 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "common/clock.h"
+
 /** Users told apart; so many lines in full, and one more than that of counts, are the most in one
  *  burst. */
 #define OFFENDERS_MAX 32U
 
 /** How long a burst of a user lasts before it is summed up, ns; until the next call of
  *  offenders_next() then. */
-#define OFFENDERS_BURST_NS UINT64_C(10000000000)
+#define OFFENDERS_BURST_NS (10 * NS_PER_S)
 
 struct offender {
     uid_t uid;

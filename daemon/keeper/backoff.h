@@ -9,13 +9,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/clock.h"
+
 /** Longest wait after a broker that never served: something is wrong that takes a person, ms. */
 #define BACKOFF_FAILED_MAX_MS 5000U
 /** Longest wait after one that did serve, ms: with the start itself, of a few ms, clients are to be
  *  answered again within 50. */
 #define BACKOFF_SERVED_MAX_MS 40U
 /** One that lived this long is no reason to wait at all, ns. */
-#define BACKOFF_SETTLED_NS UINT64_C(1000000000)
+#define BACKOFF_SETTLED_NS NS_PER_S
 
 struct backoff {
     unsigned int next_ms; /* zeroed to begin: the first wait is none */

@@ -13,6 +13,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "config.h"
 #include "daemon/closer.h"
 #include "daemon/keeper/supervisor.h"
@@ -204,8 +205,7 @@ static int begin(struct keeper *keeper, struct fault *fault)
                                               .ready = on_ready,
                                               .hopeless = on_hopeless,
                                               .data = keeper };
-    keeper->supervisor.watch.period_ns =
-        options->hang_timeout * UINT64_C(1000000000) / WATCH_PERIODS;
+    keeper->supervisor.watch.period_ns = options->hang_timeout * NS_PER_S / WATCH_PERIODS;
     make_welcome(keeper, &keeper->supervisor.welcome);
     return supervisor_start(&keeper->supervisor, fault);
 }

@@ -147,7 +147,7 @@ static void on_period(evutil_socket_t fd, short what, void *data)
             "the broker (pid %d) does not answer for %llu s: killing it; --hang-timeout=0 would "
             "let it be",
             (int)supervisor->pid,
-            (unsigned long long)(supervisor->watch.period_ns * WATCH_PERIODS / 1000000000));
+            (unsigned long long)(supervisor->watch.period_ns * WATCH_PERIODS / NS_PER_S));
         kill(supervisor->pid, SIGKILL);
         return;
     case WATCH_ASK:
