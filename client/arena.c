@@ -277,7 +277,7 @@ void arena_publish(struct arena *arena, const struct arena_range *range,
         for (uint64_t run = list[i].length >> shift; run > 0; run--) {
             uint64_t shown = run <= ARENA_RUN_MAX ? run : 0;
 
-            atomic_store_explicit(entry++, frame << ARENA_RUN_BITS | shown, memory_order_relaxed);
+            atomic_store_explicit(entry++, shown << ARENA_RUN_SHIFT | frame, memory_order_relaxed);
             frame += UINT64_C(1) << (shift - 12);
         }
     }
@@ -333,12 +333,12 @@ __attribute__((noinline, cold)) int zone_translate_rare(const struct zone *zone,
 
     if (entry == 0)
         return -ENOENT;
-    while (here != 0 && (here & ARENA_RUN_MAX) == 0) {
+    while (here != 0 && here >> ARENA_RUN_SHIFT == 0) {
         granules += ARENA_RUN_MAX;
         index += ARENA_RUN_MAX;
         here = atomic_load_explicit(&zone->table[index], memory_order_relaxed);
     }
-    granules += here & ARENA_RUN_MAX;
+    granules += here >> ARENA_RUN_SHIFT;
     *ret_dma_addr = entry_address(entry) + inside;
     *ret_length = (granules << shift) - inside;
     return 0;
