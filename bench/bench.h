@@ -64,6 +64,7 @@ uint64_t meminfo(const char *field);
 void row_roundtrip(struct bench *bench);
 void row_cold(struct bench *bench);
 void row_translate(struct bench *bench);
+void row_forms(struct bench *bench);
 void row_neighbour(struct bench *bench);
 void row_memory(struct bench *bench);
 

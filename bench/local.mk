@@ -5,6 +5,7 @@ bench_dmabufd_bench_SOURCES = \
 	bench/chain.c bench/chain.h \
 	bench/cold.c \
 	bench/crowd.c bench/crowd.h \
+	bench/forms.c \
 	bench/main.c \
 	bench/memory.c \
 	bench/neighbour.c \
@@ -14,7 +15,8 @@ bench_dmabufd_bench_SOURCES = \
 	bench/samples.c bench/samples.h \
 	bench/solo.c bench/solo.h \
 	bench/table.c bench/table.h \
-	bench/translate.c
+	bench/translate.c \
+	client/arena.c
 bench_dmabufd_bench_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 bench_dmabufd_bench_LDADD = libdmabufd.la libcommon.la $(JANSSON_LIBS)
 EXTRA_DIST += scripts/bench

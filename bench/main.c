@@ -22,15 +22,15 @@ static const struct {
     const char *name;
     void (*run)(struct bench *bench);
 } rows[] = {
-    { "roundtrip", row_roundtrip }, { "cold", row_cold },     { "translate", row_translate },
-    { "neighbour", row_neighbour }, { "memory", row_memory },
+    { "roundtrip", row_roundtrip }, { "cold", row_cold },           { "translate", row_translate },
+    { "forms", row_forms },         { "neighbour", row_neighbour }, { "memory", row_memory },
 };
 
 #define ROWS_ALL ((1U << ARRAY_LEN(rows)) - 1)
 
 static const char help[] = "Usage: dmabufd-bench [--json] [--quick] [--rows=ROW,...]\n"
                            "Runs under \"dmabufctl run --\"; scripts/bench does all of it.\n"
-                           "Rows: roundtrip, cold, translate, neighbour, memory.\n";
+                           "Rows: roundtrip, cold, translate, forms, neighbour, memory.\n";
 
 struct choices {
     bool json;

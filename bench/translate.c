@@ -2,7 +2,7 @@
 /*
  * Row "translate": random pointers into 1 GiB of buffers to device addresses, beside one bare load
  * from a flat table with an entry for each page (table.h), inline and behind a function call like
- * ours. All read the same list of random places.
+ * ours. All read the same list of random places. batched: ours by dmabufd_translate_pointers().
  *
  * independent: the next translation does not need the last one's result (throughput);
  * chained: its address is computed from it (latency).
@@ -22,7 +22,9 @@
 /* Places in the list. As many touch nearly all of the larger table, and the list stays small. */
 #define PLACES 65536
 /* Walks over the list in one turn. */
-#define WARM  8
+#define WARM 8
+/* Pointers in one call. */
+#define BATCH 32
 #define TIMED 8
 
 struct region {
@@ -46,6 +48,7 @@ enum way {
     LOAD_HUGE,
     CALL_SMALL, /* the same in a function */
     CALL_HUGE,
+    BATCHED, /* ours, many in a call */
 };
 
 /* Keeps results alive. */
@@ -116,6 +119,21 @@ static inline __attribute__((always_inline)) void loop(const struct walk *walk, 
     sink = sum + dma_addr;
 }
 
+static void loop_batched(const struct walk *walk)
+{
+    struct dmabufd_translation answers[BATCH];
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < PLACES; i += BATCH) {
+        if (dmabufd_translate_pointers(walk->d, (const void *const *)&walk->pointers[i], BATCH,
+                                       answers) != BATCH)
+            errx(1, "a pointer into a buffer did not translate");
+        for (size_t k = 0; k < BATCH; k++)
+            sum += answers[k].dma_addr ^ answers[k].length;
+    }
+    sink = sum;
+}
+
 static inline __attribute__((always_inline)) void run(const struct walk *walk, enum way way,
                                                       bool chained)
 {
@@ -134,6 +152,9 @@ static inline __attribute__((always_inline)) void run(const struct walk *walk, e
         break;
     case CALL_HUGE:
         loop(walk, call_huge, walk->places, chained);
+        break;
+    case BATCHED:
+        loop_batched(walk);
         break;
     }
 }
@@ -171,7 +192,7 @@ static void take_turn(const struct walk *walk, enum way way, bool chained, struc
     }
 }
 
-static void report(struct bench *bench, const struct region *region, bool chained,
+static void report(struct bench *bench, const struct region *region, const char *way,
                    const struct summary *ours, struct samples *floor, const char *how)
 {
     struct result result = { .row = ROW,
@@ -183,8 +204,8 @@ static void report(struct bench *bench, const struct region *region, bool chaine
     char size[16], page[16];
 
     snprintf(result.what, sizeof(result.what), "%u x %s, %s pages, %s / %s", region->count,
-             format_size(size, TOTAL / region->count), format_size(page, region->page_size),
-             chained ? "chained" : "independent", how);
+             format_size(size, TOTAL / region->count), format_size(page, region->page_size), way,
+             how);
     report_add(&bench->report, &result);
 }
 
@@ -193,6 +214,7 @@ static void measure(struct bench *bench, const struct walk *walk, const struct r
 {
     bool huge = region->page_size == PAGE_HUGE;
     CLEANUP_SAMPLES struct samples ours = { 0 };
+    CLEANUP_SAMPLES struct samples batched = { 0 };
     CLEANUP_SAMPLES struct samples load = { 0 };
     CLEANUP_SAMPLES struct samples call = { 0 };
     struct pace pace = pace_begin(bench, 1, 3);
@@ -200,12 +222,18 @@ static void measure(struct bench *bench, const struct walk *walk, const struct r
 
     while (pace_more(&pace)) {
         take_turn(walk, OURS, chained, &ours);
+        if (!chained)
+            take_turn(walk, BATCHED, chained, &batched);
         take_turn(walk, huge ? LOAD_HUGE : LOAD_SMALL, chained, &load);
         take_turn(walk, huge ? CALL_HUGE : CALL_SMALL, chained, &call);
     }
     summary = samples_summary(&ours);
-    report(bench, region, chained, &summary, &load, "inline");
-    report(bench, region, chained, &summary, &call, "called");
+    report(bench, region, chained ? "chained" : "independent", &summary, &load, "inline");
+    report(bench, region, chained ? "chained" : "independent", &summary, &call, "called");
+    if (chained)
+        return;
+    summary = samples_summary(&batched);
+    report(bench, region, "batched", &summary, &load, "inline");
 }
 
 static void region_free(struct region *region)

@@ -32,6 +32,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include <dmabufd-types.h>
 
@@ -244,8 +245,47 @@ const struct dmabufd_span *dmabufd_buffer_spans(const dmabufd_buffer *buffer, si
 int dmabufd_translate(const dmabufd *d, const void *pointer, uint64_t *ret_dma_addr,
                       uint64_t *ret_length);
 
+/** The device address where there is none; no address of a buffer is. */
+#define DMABUFD_NO_ADDRESS UINT64_MAX
+
+/** struct dmabufd_translation - one answer of dmabufd_translate_pointers() */
+struct dmabufd_translation {
+    uint64_t dma_addr; /**< for the device, or DMABUFD_NO_ADDRESS */
+    uint64_t length;   /**< bytes from there on that are contiguous for the device, or 0 */
+};
+
 /**
- * dmabufd_buffer_translate() - the same by offset in a buffer
+ * dmabufd_translate_pointers() - dmabufd_translate() of many pointers in one call
+ * @pointers: @count of them, in any order, into any buffers of this connection
+ * @count: 0 is allowed
+ * @ret: receives @count answers, in the same order
+ *
+ * Each answer is what dmabufd_translate() of that pointer would have been. Where that is -ENOENT,
+ * dma_addr is DMABUFD_NO_ADDRESS and length is 0; the others are answered all the same. Faster than
+ * as many single calls, most so where pointers into pages of one size stand together. For the data
+ * path as dmabufd_translate(), with the same rules for threads: the list is not one moment, each
+ * pointer is translated for itself.
+ *
+ * Return: how many were translated: @count if there was no miss.
+ */
+size_t dmabufd_translate_pointers(const dmabufd *d, const void *const *pointers, size_t count,
+                                  struct dmabufd_translation *ret);
+
+/**
+ * dmabufd_translate_iovecs() - the same for pieces of memory
+ * @ret: answers for each iov_base; length is at most iov_len
+ *
+ * So a length less than iov_len is a piece that is not contiguous for the device, or reaches out of
+ * its buffer: the rest begins at iov_base + length and is to be translated on its own. A piece of
+ * iov_len 0 inside a buffer is translated and has length 0: a miss shows in dma_addr.
+ *
+ * Return: how many were translated, also in part.
+ */
+size_t dmabufd_translate_iovecs(const dmabufd *d, const struct iovec *iovecs, size_t count,
+                                struct dmabufd_translation *ret);
+
+/**
+ * dmabufd_buffer_translate() - dmabufd_translate() by offset in a buffer
  * @offset: bytes, less than dmabufd_buffer_size()
  * Return: 0; -ERANGE: @offset is not inside.
  */

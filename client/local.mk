@@ -4,6 +4,7 @@ noinst_LTLIBRARIES += libclient.la
 libclient_la_SOURCES = \
 	client/api.h \
 	client/arena.c client/arena.h \
+	client/batch.c \
 	client/buffer.c client/buffer.h \
 	client/call.c client/call.h \
 	client/connection.c client/connection.h \
@@ -72,6 +73,12 @@ TESTS += tests/unit/test-arena
 tests_unit_test_arena_SOURCES = tests/unit/test-arena.c
 tests_unit_test_arena_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_arena_LDADD = libclient.la $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test-batch
+TESTS += tests/unit/test-batch
+tests_unit_test_batch_SOURCES = tests/unit/test-batch.c
+tests_unit_test_batch_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_batch_LDADD = libclient.la $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/test-heap tests/unit/test-heap-rules tests/unit/test-heap-threads
 TESTS += tests/unit/test-heap tests/unit/test-heap-rules tests/unit/test-heap-threads
