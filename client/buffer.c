@@ -152,9 +152,17 @@ static int adopt(dmabufd *d, const struct reply_buffer *granted, struct wire_fds
         buffer_destroy(buffer);
         return r;
     }
+    /* One that came with the last reply would miss its revocation. */
     pthread_mutex_lock(&d->lock);
-    LIST_INSERT_HEAD(&d->buffers, buffer, entry);
+    r = d->dead ? call_no_connection(d, fault) : 0;
+    if (r == 0)
+        LIST_INSERT_HEAD(&d->buffers, buffer, entry);
     pthread_mutex_unlock(&d->lock);
+    if (r < 0) {
+        arena_withdraw(&d->arena, &buffer->range);
+        buffer_destroy(buffer);
+        return r;
+    }
     *ret = buffer;
     return 0;
 }
@@ -380,12 +388,20 @@ int dmabufd_free(dmabufd_buffer *buffer)
 
 void buffer_drop_all(dmabufd *d)
 {
-    while (!LIST_EMPTY(&d->buffers)) {
-        dmabufd_buffer *buffer = LIST_FIRST(&d->buffers);
+    dmabufd_buffer *buffer;
 
+    while ((buffer = LIST_FIRST(&d->buffers)) || (buffer = LIST_FIRST(&d->told))) {
         LIST_REMOVE(buffer, entry);
         buffer_destroy(buffer);
     }
+}
+
+void buffer_revoke_all(dmabufd *d)
+{
+    dmabufd_buffer *buffer;
+
+    LIST_FOREACH (buffer, &d->buffers, entry)
+        arena_withdraw(&d->arena, &buffer->range);
 }
 
 void *dmabufd_buffer_data(const dmabufd_buffer *buffer)

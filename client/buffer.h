@@ -20,10 +20,13 @@ struct dmabufd_buffer {
     uint64_t start;  /* of registered memory in its file, bytes */
     bool registered; /* the program made the memory */
     struct arena_range range;
-    LIST_ENTRY(dmabufd_buffer) entry; /* dmabufd::buffers */
+    LIST_ENTRY(dmabufd_buffer) entry; /* dmabufd::buffers or told */
 };
 
 /** buffer_drop_all() - forget every buffer of a connection that is about to end; tells nobody. */
 void buffer_drop_all(dmabufd *d);
+
+/** buffer_revoke_all() - none translates any more. Called with the lock of the connection held. */
+void buffer_revoke_all(dmabufd *d);
 
 #endif

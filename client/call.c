@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "client/event.h"
+
 /* A caller that waits; lives on its stack. */
 struct call {
     uint64_t id;
@@ -33,6 +35,7 @@ static int end_connection(dmabufd *d, int error, const char *why)
     fault_set(&d->death, DMABUFD_CODE_OK, error, "%s%s",
               error == EPROTO ? "the daemon broke the protocol: " : "", why);
     shutdown(d->sock, SHUT_RDWR);
+    event_lost(d);
     LIST_FOREACH (call, &d->calls, entry)
         pthread_cond_signal(&call->wake);
     pthread_cond_broadcast(&d->room);
@@ -47,7 +50,7 @@ int call_violation(dmabufd *d, const char *why, struct fault *fault)
     return fault_set(fault, DMABUFD_CODE_OK, EPROTO, "the daemon broke the protocol: %s", why);
 }
 
-static int no_connection(const dmabufd *d, struct fault *fault)
+int call_no_connection(const dmabufd *d, struct fault *fault)
 {
     return fault_set(fault, DMABUFD_CODE_OK, ENOTCONN, "the connection has ended: %s",
                      d->death.text);
@@ -59,6 +62,12 @@ static int deliver(dmabufd *d, const proto_reply *message, struct wire_fds *fds)
     struct call *call;
     const char *why;
 
+    if (message->body_case == DMABUFD__PROTO__REPLY__BODY_EVENT) {
+        if (fds->count > 0 || fds->lost)
+            return end_connection(d, EPROTO, "a descriptor where none belongs");
+        event_arrived(d, message->event);
+        return 0;
+    }
     LIST_FOREACH (call, &d->calls, entry) {
         if (call->id == message->id && !call->done)
             break;
@@ -74,27 +83,56 @@ static int deliver(dmabufd *d, const proto_reply *message, struct wire_fds *fds)
     return 0;
 }
 
+/*
+ * What came out of the socket: @n is what wire_recv_lossy() returned, @message what it decoded to.
+ * Called with the lock held. Return: 0, there may be more; -ENOTCONN, -EPROTO: that was the end.
+ */
+static int digest(dmabufd *d, ssize_t n, const proto_reply *message, struct wire_fds *fds)
+{
+    if (message)
+        return deliver(d, message, fds);
+    if (n > 0)
+        return end_connection(d, EPROTO, "a message that does not decode");
+    if (n == -EMSGSIZE || n == -EBADMSG)
+        return end_connection(d, EPROTO, "a message larger than any");
+    /* The daemon closed with something of ours unread; what it sent before is still to be had. */
+    if (n == -ECONNRESET && !d->reset) {
+        d->reset = true;
+        return 0;
+    }
+    if (n < 0)
+        return end_connection(d, ENOTCONN, strerror((int)-n));
+    return end_connection(d, ENOTCONN,
+                          d->events.ending ? "the daemon was stopped" : "the daemon closed it");
+}
+
+static const proto_reply *decode(dmabufd *d, ssize_t n)
+{
+    return n > 0 ? message_decode_reply(&d->scratch, d->rx, (size_t)n) : NULL;
+}
+
 /* Waits for one message, for whomever it is. Called, and returns, with the lock held. */
 static int read_one(dmabufd *d)
 {
     CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
-    const proto_reply *message = NULL;
+    const proto_reply *message;
     ssize_t n;
 
     d->reading = true;
     pthread_mutex_unlock(&d->lock);
     n = wire_recv_lossy(d->sock, d->rx, sizeof(d->rx), &fds);
-    if (n > 0)
-        message = message_decode_reply(&d->scratch, d->rx, (size_t)n);
+    message = decode(d, n);
     pthread_mutex_lock(&d->lock);
     d->reading = false;
-    if (message)
-        return deliver(d, message, &fds);
-    if (n > 0)
-        return end_connection(d, EPROTO, "a message that does not decode");
-    if (n == -EMSGSIZE || n == -EBADMSG)
-        return end_connection(d, EPROTO, "a message larger than any");
-    return end_connection(d, ENOTCONN, n == 0 ? "the daemon closed it" : strerror((int)-n));
+    return digest(d, n, message, &fds);
+}
+
+bool call_read_now(dmabufd *d)
+{
+    CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
+    ssize_t n = wire_try_recv_lossy(d->sock, d->rx, sizeof(d->rx), &fds);
+
+    return n != -EAGAIN && digest(d, n, decode(d, n), &fds) == 0;
 }
 
 /* Called with the lock held. Return: 0, then @call is in flight; -ENOTCONN. */
@@ -103,7 +141,7 @@ static int enter(dmabufd *d, struct call *call, struct reply *ret, struct fault 
     while (!d->dead && d->in_flight >= d->hello.max_in_flight)
         pthread_cond_wait(&d->room, &d->lock);
     if (d->dead)
-        return no_connection(d, fault);
+        return call_no_connection(d, fault);
     *call = (struct call){ .id = ++d->last_id, .reply = ret };
     pthread_cond_init(&call->wake, NULL);
     LIST_INSERT_HEAD(&d->calls, call, entry);
@@ -128,6 +166,7 @@ static void leave(dmabufd *d, struct call *call)
             return;
         }
     }
+    event_nobody_reads(d);
 }
 
 static int send_request(dmabufd *d, const proto_request *request, const struct wire_fds *fds,
@@ -149,8 +188,11 @@ static int send_request(dmabufd *d, const proto_request *request, const struct w
                          "this user has too many descriptors on the way between processes: try "
                          "again later");
     pthread_mutex_lock(&d->lock);
+    /* It may have said why before. */
+    while (!d->dead && !d->reading && call_read_now(d))
+        ;
     end_connection(d, ENOTCONN, r == -EPIPE ? "the daemon closed it" : strerror(-r));
-    no_connection(d, fault);
+    call_no_connection(d, fault);
     pthread_mutex_unlock(&d->lock);
     return -ENOTCONN;
 }
@@ -172,7 +214,7 @@ static int wait_for_reply(dmabufd *d, struct call *call, struct fault *fault)
         *fault = d->death;
         return r;
     }
-    return no_connection(d, fault);
+    return call_no_connection(d, fault);
 }
 
 static int run(dmabufd *d, proto_request *request, const struct wire_fds *fds, struct reply *ret,

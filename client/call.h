@@ -4,7 +4,8 @@
  *
  * There is no thread of the library. Of the callers that wait, one at a time reads the socket
  * (the leader) and hands every reply to whom it belongs; when it has its own, it wakes another to
- * lead. So a program with one thread pays for no hand-over at all.
+ * lead. So a program with one thread pays for no hand-over at all. dmabufd_dispatch() reads what is
+ * there when nobody leads (event.h).
  */
 #ifndef CLIENT_CALL_H
 #define CLIENT_CALL_H
@@ -25,6 +26,18 @@
  */
 int call_run(dmabufd *d, proto_request *request, const struct wire_fds *fds,
              Dmabufd__Proto__Reply__BodyCase expected, struct reply *ret, struct fault *fault);
+
+/**
+ * call_read_now() - read one message if there is one, for whomever it is
+ *
+ * Called with the lock held, while the connection lives and nobody reads. Does not wait.
+ *
+ * Return: whether there may be more.
+ */
+bool call_read_now(dmabufd *d);
+
+/** call_no_connection() - why it has ended; called with the lock held. Return: -ENOTCONN. */
+int call_no_connection(const dmabufd *d, struct fault *fault);
 
 /**
  * call_violation() - the daemon sent what it must not: end the connection

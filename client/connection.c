@@ -10,6 +10,7 @@
 
 #include "client/buffer.h"
 #include "client/call.h"
+#include "client/event.h"
 #include "client/last-error.h"
 #include "client/registry.h"
 
@@ -81,6 +82,7 @@ static int greet(dmabufd *d, struct fault *fault)
     hello.version_min = PROTO_VERSION;
     hello.version_max = PROTO_VERSION;
     hello.program = program;
+    hello.features = PROTO_FEATURE_EVENTS;
     request.body_case = DMABUFD__PROTO__REQUEST__BODY_HELLO;
     request.hello = &hello;
     r = call_run(d, &request, NULL, DMABUFD__PROTO__REPLY__BODY_HELLO, &reply, fault);
@@ -103,6 +105,8 @@ static dmabufd *new_connection(void)
     pthread_cond_init(&d->room, NULL);
     LIST_INIT(&d->calls);
     LIST_INIT(&d->buffers);
+    LIST_INIT(&d->told);
+    event_init(d);
     d->sock = -1;
     d->hello.max_in_flight = 1;
     return d;

@@ -6,6 +6,7 @@
  *   one request and its reply, and the end       call.c
  *   what the reply says                          reply.c
  *   buffers held through it                      buffer.c
+ *   what happens unasked                         event.c
  *   where they are mapped, what they translate   arena.c
  *   what a forked child must not do              registry.c
  *   objects in buffers                           heap*.c, on top of all this
@@ -27,6 +28,16 @@
 #include "common/cleanup.h"
 
 struct call;
+
+/** What the program has not been told yet; see event.h. */
+struct events {
+    int fd;           /* the program's to poll; -1: it never asked for one */
+    int bell;         /* makes it readable, for what is not in the socket; -1 with fd */
+    bool ending;      /* the daemon said that it ends */
+    bool ending_told; /* and the program knows */
+    bool lost_told;   /* the program knows of dmabufd::dead */
+    bool turned_away; /* a dispatch left the socket to the thread that reads */
+};
 
 /* A thread that was cancelled in the library would leave its stack in a list, or a descriptor,
  * behind: every public function that can block begins with this. */
@@ -62,6 +73,9 @@ struct dmabufd {
     uint32_t in_flight;      /* requests that have no reply yet */
     LIST_HEAD(, call) calls; /* their callers */
     LIST_HEAD(, dmabufd_buffer) buffers;
+    LIST_HEAD(, dmabufd_buffer) told; /* revoked, and the program knows */
+    bool reset;                       /* recvmsg(2) has reported ECONNRESET */
+    struct events events;
     LIST_ENTRY(dmabufd) registered; /* registry.c */
 
     unsigned char rx[PROTO_REPLY_MAX];

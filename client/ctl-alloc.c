@@ -26,7 +26,8 @@ static const char help[] =
     "\n"
     "  -p, --page-size=SIZE  auto, 4K, 2M or 1G (default: auto, the largest that suits)\n"
     "  -c, --count=N         N buffers (default: 1)\n"
-    "  -H, --hold            keep them until SIGINT, SIGTERM or the end of standard input\n"
+    "  -H, --hold            keep them until SIGINT, SIGTERM or the end of standard input; fails\n"
+    "                        if the daemon ends before\n"
     "  -a, --all             show scatter lists in full, not only the first 20 spans\n"
     "\n"
     "What a device can take; the buffer meets it, or the request fails and says how close it "
@@ -116,33 +117,38 @@ static void touch(const dmabufd_buffer *buffer)
 }
 
 /*
- * Until a signal or the end of standard input. In the background of a terminal there is no reading
- * from it, and no end either.
+ * Until a signal, the end of standard input or of the daemon. In the background of a terminal there
+ * is no reading from it, and no end either. Return: exit status.
  */
-static void hold(const sigset_t *signals)
+static int hold(dmabufd *d, const sigset_t *signals)
 {
     CLEANUP_FD int fd = signalfd(-1, signals, SFD_CLOEXEC);
     struct pollfd wait[] = { { .fd = STDIN_FILENO, .events = POLLIN },
-                             { .fd = fd, .events = POLLIN } };
+                             { .fd = fd, .events = POLLIN },
+                             { .fd = dmabufd_event_fd(d), .events = POLLIN } };
+    struct dmabufd_event event = DMABUFD_EVENT_INIT;
     char discard[256];
 
     signal(SIGTTIN, SIG_IGN);
     while (fd >= 0) {
-        if (poll(wait, 2, -1) < 0)
+        if (poll(wait, ARRAY_LEN(wait), -1) < 0)
             continue;
         if (wait[1].revents)
-            return;
+            return CTL_OK;
+        if (wait[2].revents && dmabufd_dispatch(d, &event) > 0)
+            return ctl_error("the buffers are lost: %s", event.reason);
         if (wait[0].revents & POLLNVAL)
             wait[0].fd = -1;
         else if (wait[0].revents) {
             ssize_t n = read(STDIN_FILENO, discard, sizeof(discard));
 
             if (n == 0)
-                return;
+                return CTL_OK;
             if (n < 0 && errno != EINTR && errno != EAGAIN)
                 wait[0].fd = -1;
         }
     }
+    return ctl_error("cannot wait for signals: %s", strerror(errno));
 }
 
 /* Return: number of buffers; fewer than asked for if one was refused. */
@@ -198,7 +204,7 @@ static int alloc(const struct ctl *ctl, const struct request *request)
             sigprocmask(SIG_BLOCK, &signals, NULL);
         show(ctl, request, buffers);
         if (request->hold)
-            hold(&signals);
+            status = hold(d, &signals);
     } else {
         status = CTL_FAILED;
     }

@@ -8,6 +8,7 @@ libclient_la_SOURCES = \
 	client/buffer.c client/buffer.h \
 	client/call.c client/call.h \
 	client/connection.c client/connection.h \
+	client/event.c client/event.h \
 	client/heap.c client/heap.h \
 	client/heap-cache.c client/heap-cache.h \
 	client/heap-classes.c client/heap-classes.h \
@@ -74,11 +75,15 @@ tests_unit_test_arena_SOURCES = tests/unit/test-arena.c
 tests_unit_test_arena_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_arena_LDADD = libclient.la $(CMOCKA_LIBS)
 
-check_PROGRAMS += tests/unit/test-batch
-TESTS += tests/unit/test-batch
+check_PROGRAMS += tests/unit/test-batch tests/unit/test-events
+TESTS += tests/unit/test-batch tests/unit/test-events
 tests_unit_test_batch_SOURCES = tests/unit/test-batch.c
 tests_unit_test_batch_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_batch_LDADD = libclient.la $(CMOCKA_LIBS)
+tests_unit_test_events_SOURCES = tests/unit/test-events.c \
+	tests/unit/fake-daemon.c tests/unit/fake-daemon.h
+tests_unit_test_events_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_events_LDADD = libclient.la $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/test-heap tests/unit/test-heap-rules tests/unit/test-heap-threads
 TESTS += tests/unit/test-heap tests/unit/test-heap-rules tests/unit/test-heap-threads

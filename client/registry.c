@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "client/event.h"
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static LIST_HEAD(, dmabufd) connections = LIST_HEAD_INITIALIZER(connections);
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -44,6 +46,7 @@ static void in_child(void)
 
     LIST_FOREACH (d, &connections, registered) {
         fd_close(&d->sock);
+        event_close(d);
         if (!d->dead)
             fault_set(&d->death, DMABUFD_CODE_OK, ENOTCONN,
                       "it belongs to the parent of this process: a child connects for itself");
@@ -83,5 +86,6 @@ void registry_close_socket(dmabufd *d)
     pthread_mutex_lock(&lock);
     LIST_REMOVE(d, registered);
     fd_close(&d->sock);
+    event_close(d);
     pthread_mutex_unlock(&lock);
 }

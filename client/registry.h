@@ -23,7 +23,7 @@
  */
 int registry_open_socket(dmabufd *d);
 
-/** registry_close_socket() - close the socket of @d if it has one, and forget @d. */
+/** registry_close_socket() - close the descriptors of @d if it has any, and forget @d. */
 void registry_close_socket(dmabufd *d);
 
 #endif

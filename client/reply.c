@@ -57,6 +57,8 @@ static const char *parse_hello(const Dmabufd__Proto__HelloReply *message, struct
 
     if (message->version != PROTO_VERSION)
         return "a version that was not offered";
+    if (message->features & ~PROTO_FEATURE_EVENTS)
+        return "a feature that was not asked for";
     if (!mode_plausible(message->mode) || !pin_plausible(message->pin))
         return "an unknown address mode or pin strength";
     if (message->n_page_sizes == 0 || message->n_page_sizes > HELLO_PAGE_SIZES_MAX)

@@ -48,6 +48,11 @@ enum link_op {
     LINK_OP_END
 };
 
+/** What the keeper says unasked: a struct link_reply with this op, tag 0 and nothing else. */
+enum link_notice {
+    LINK_ENDING = 1000, /* tell the clients, and exit */
+};
+
 struct link_peer {
     uint32_t pid;
     uint32_t uid;

@@ -3,7 +3,12 @@
 #ifndef PROTO_LIMITS_H
 #define PROTO_LIMITS_H
 
+#include <stdint.h>
+
 #define PROTO_VERSION 1U
+
+/** Bits of HelloRequest.features. */
+#define PROTO_FEATURE_EVENTS UINT64_C(1)
 
 /** Largest datagram from a client, bytes. */
 #define PROTO_REQUEST_MAX 4096U

@@ -114,10 +114,12 @@ proto_reply *message_decode_reply(struct message_arena *arena, const void *data,
     if (size > PROTO_REPLY_MAX)
         return NULL;
     reply = decode(&dmabufd__proto__reply__descriptor, arena, data, size);
-    if (!reply || reply->id == 0 || reply->body_case == DMABUFD__PROTO__REPLY__BODY__NOT_SET ||
-        !understood(&reply->base))
+    if (!reply || reply->body_case == DMABUFD__PROTO__REPLY__BODY__NOT_SET)
         return NULL;
-    return reply;
+    /* What is in an event of an unknown kind is nobody's business. */
+    if (reply->body_case == DMABUFD__PROTO__REPLY__BODY_EVENT)
+        return reply->id == 0 && reply->base.n_unknown_fields == 0 ? reply : NULL;
+    return reply->id != 0 && understood(&reply->base) ? reply : NULL;
 }
 
 ssize_t message_encode_request(const proto_request *request, void *out)

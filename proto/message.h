@@ -34,7 +34,10 @@ struct message_arena {
  */
 proto_request *message_decode_request(struct message_arena *arena, const void *data, size_t size);
 
-/** message_decode_reply() - bytes to Reply; as message_decode_request(). */
+/**
+ * message_decode_reply() - bytes to Reply; as message_decode_request(), but an event has the id 0 and
+ * may have fields that this version does not know
+ */
 proto_reply *message_decode_reply(struct message_arena *arena, const void *data, size_t size);
 
 /**

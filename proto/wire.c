@@ -101,7 +101,7 @@ static int collect_fds(struct msghdr *msg, struct wire_fds *fds)
     return r;
 }
 
-ssize_t wire_recv_lossy(int sock, void *data, size_t capacity, struct wire_fds *ret_fds)
+static ssize_t receive(int sock, void *data, size_t capacity, int flags, struct wire_fds *ret_fds)
 {
     union {
         struct cmsghdr align;
@@ -116,7 +116,7 @@ ssize_t wire_recv_lossy(int sock, void *data, size_t capacity, struct wire_fds *
     ssize_t n;
 
     do {
-        n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
+        n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | flags);
     } while (n < 0 && errno == EINTR);
     if (n < 0)
         return -errno;
@@ -132,6 +132,16 @@ ssize_t wire_recv_lossy(int sock, void *data, size_t capacity, struct wire_fds *
     *ret_fds = fds;
     fds.count = 0;
     return n;
+}
+
+ssize_t wire_recv_lossy(int sock, void *data, size_t capacity, struct wire_fds *ret_fds)
+{
+    return receive(sock, data, capacity, 0, ret_fds);
+}
+
+ssize_t wire_try_recv_lossy(int sock, void *data, size_t capacity, struct wire_fds *ret_fds)
+{
+    return receive(sock, data, capacity, MSG_DONTWAIT, ret_fds);
 }
 
 ssize_t wire_recv(int sock, void *data, size_t capacity, struct wire_fds *ret_fds)

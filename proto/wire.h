@@ -89,6 +89,9 @@ ssize_t wire_recv(int sock, void *data, size_t capacity, struct wire_fds *ret_fd
  */
 ssize_t wire_recv_lossy(int sock, void *data, size_t capacity, struct wire_fds *ret_fds);
 
+/** wire_try_recv_lossy() - the same, but never waits: -EAGAIN if there is no message. */
+ssize_t wire_try_recv_lossy(int sock, void *data, size_t capacity, struct wire_fds *ret_fds);
+
 /**
  * wire_unread() - bytes (and overhead) that the peer has not read yet
  * Return: 0 when it has read everything, else a positive number or a negative errno.

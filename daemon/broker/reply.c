@@ -13,6 +13,7 @@ void reply_hello(struct session *session, uint64_t request_id)
     proto_reply reply = DMABUFD__PROTO__REPLY__INIT;
 
     hello.version = PROTO_VERSION;
+    hello.features = session->events ? PROTO_FEATURE_EVENTS : 0;
     hello.mode = (Dmabufd__Proto__AddressMode)welcome->mode;
     hello.pin = (Dmabufd__Proto__PinStrength)welcome->pin;
     hello.backend = welcome->backend;

@@ -57,6 +57,7 @@ REQUEST_HANDLER(request_hello)
     if (upstream_greet(session) < 0)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
     session->greeted = true;
+    session->events = (hello->features & PROTO_FEATURE_EVENTS) != 0;
     session->ending = false;
     log_debug("client %llu (pid %d, uid %u) is '%s'", (unsigned long long)session->id,
               (int)session->pid, session->uid, hello->program);

@@ -184,6 +184,24 @@ void sessions_free(struct broker *broker)
         session_free(session);
 }
 
+void sessions_tell_ending(struct broker *broker)
+{
+    struct session *session;
+    uint32_t cursor = 0;
+
+    while ((session = slots_next(&broker->sessions, &cursor))) {
+        Dmabufd__Proto__Event event = DMABUFD__PROTO__EVENT__INIT;
+        proto_reply reply = DMABUFD__PROTO__REPLY__INIT;
+
+        if (!session->events)
+            continue;
+        event.kind = DMABUFD__PROTO__EVENT_KIND__EVENT_ENDING;
+        reply.body_case = DMABUFD__PROTO__REPLY__BODY_EVENT;
+        reply.event = &event;
+        session_reply(session, &reply, NULL);
+    }
+}
+
 void sessions_sweep(struct broker *broker)
 {
     struct session *session;

@@ -38,6 +38,7 @@ struct session {
     bool ending;        /* after the reply that is being made */
     bool greeted;       /* HELLO succeeded, the keeper knows of us */
     bool swept;         /* was there at the last sweep */
+    bool events;        /* HELLO asked for them */
     unsigned int in_flight;
     unsigned int in_flight_fds; /* of these, questions whose answers bring descriptors */
     LIST_HEAD(, asked) asked;   /* what the keeper owes us */
@@ -54,6 +55,9 @@ void sessions_free(struct broker *broker);
 
 /** sessions_sweep() - end the connections that never said HELLO. */
 void sessions_sweep(struct broker *broker);
+
+/** sessions_tell_ending() - the event, to whoever wants events; waits for nobody. */
+void sessions_tell_ending(struct broker *broker);
 
 /** session_reply() - send; descriptors move. */
 void session_reply(struct session *session, const proto_reply *reply, struct wire_fds *fds);

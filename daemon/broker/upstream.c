@@ -69,6 +69,11 @@ static int on_message(void *data, const void *bytes, size_t size, struct wire_fd
     memcpy(&answer, bytes, sizeof(answer));
     if (answer.op == LINK_PING)
         return answer_ping(broker, answer.tag);
+    if (answer.op == LINK_ENDING) {
+        sessions_tell_ending(broker);
+        event_base_loopbreak(broker->base);
+        return 0;
+    }
     asked = slots_get(&broker->asked, answer.tag);
     if (!asked)
         return 0; /* the client left meanwhile */

@@ -40,6 +40,7 @@ struct keeper {
     struct service service;
     struct supervisor supervisor;
     bool announced;
+    bool stopping;
     int status;
 };
 
@@ -126,14 +127,21 @@ static void on_patience(evutil_socket_t fd, short what, void *data)
 
 static void stop(struct keeper *keeper)
 {
-    const struct timeval tick = { .tv_sec = PATIENCE_SECONDS };
-
-    if (keeper->service.stopping)
+    if (keeper->stopping)
         return;
-    event_add(keeper->patience, &tick);
+    keeper->stopping = true;
     sd_notify(0, "STOPPING=1\nSTATUS=Releasing memory");
-    supervisor_stop(&keeper->supervisor);
     log_info("stopping: %u buffers are released", keeper->service.store.buffers.count);
+    supervisor_end(&keeper->supervisor);
+}
+
+/* The clients have been told, and their connections are closed. */
+static void on_broker_ended(void *data)
+{
+    const struct timeval tick = { .tv_sec = PATIENCE_SECONDS };
+    struct keeper *keeper = data;
+
+    event_add(keeper->patience, &tick);
     service_stop(&keeper->service);
 }
 
@@ -204,6 +212,7 @@ static int begin(struct keeper *keeper, struct fault *fault)
                                               .listen_fd = keeper->listen.fd,
                                               .ready = on_ready,
                                               .hopeless = on_hopeless,
+                                              .ended = on_broker_ended,
                                               .data = keeper };
     keeper->supervisor.watch.period_ns = options->hang_timeout * NS_PER_S / WATCH_PERIODS;
     make_welcome(keeper, &keeper->supervisor.welcome);

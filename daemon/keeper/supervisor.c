@@ -19,6 +19,8 @@
 
 /* So many first brokers may fail before the daemon gives up. */
 #define FAILURES_MAX 3U
+/* To tell the clients that the daemon ends. Nothing of it waits for a client. */
+#define ENDING_SECONDS 1
 
 extern char **environ;
 
@@ -99,7 +101,8 @@ static void on_closed(void *data, int error)
 
     if (error == -EBADMSG)
         log_err("the broker (pid %d) sent what no broker sends: ending it", (int)supervisor->pid);
-    if (supervisor->pid > 0)
+    /* One that was told to end closes the link on its way out. */
+    if (supervisor->pid > 0 && !supervisor->stopping)
         kill(supervisor->pid, SIGKILL);
 }
 
@@ -242,13 +245,28 @@ static void on_child(evutil_socket_t signal, short what, void *data)
     supervisor->pid = 0;
     evtimer_del(supervisor->watch_event);
     supervisor->service->link = channel_free(supervisor->service->link);
-    if (supervisor->stopping)
+    if (supervisor->stopping) {
+        supervisor->ended(supervisor->data);
         return;
+    }
     service_broker_gone(supervisor->service);
     if (!supervisor->was_ready && ++supervisor->failures >= FAILURES_MAX)
         supervisor->hopeless(supervisor->data);
     else
         restart_later(supervisor, supervisor->is_ready, now_ns() - supervisor->started_ns);
+}
+
+static void on_overdue(evutil_socket_t fd, short what, void *data)
+{
+    struct supervisor *supervisor = data;
+
+    (void)fd;
+    (void)what;
+    if (supervisor->pid <= 0)
+        return;
+    log_warning("the broker (pid %d) was told to end and did not: killing it",
+                (int)supervisor->pid);
+    kill(supervisor->pid, SIGKILL);
 }
 
 int supervisor_start(struct supervisor *supervisor, struct fault *fault)
@@ -258,10 +276,27 @@ int supervisor_start(struct supervisor *supervisor, struct fault *fault)
     supervisor->child_event = evsignal_new(base, SIGCHLD, on_child, supervisor);
     supervisor->restart_event = evtimer_new(base, on_restart, supervisor);
     supervisor->watch_event = evtimer_new(base, on_period, supervisor);
+    supervisor->overdue_event = evtimer_new(base, on_overdue, supervisor);
     if (!supervisor->child_event || !supervisor->restart_event || !supervisor->watch_event ||
-        event_add(supervisor->child_event, NULL) < 0)
+        !supervisor->overdue_event || event_add(supervisor->child_event, NULL) < 0)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
     return start(supervisor, fault);
+}
+
+void supervisor_end(struct supervisor *supervisor)
+{
+    struct timeval patience = { .tv_sec = ENDING_SECONDS };
+    struct link_reply notice = { .op = LINK_ENDING };
+
+    supervisor->stopping = true;
+    if (supervisor->pid <= 0) {
+        supervisor->ended(supervisor->data);
+        return;
+    }
+    evtimer_del(supervisor->watch_event);
+    if (channel_send(supervisor->service->link, &notice, sizeof(notice), NULL) < 0 ||
+        event_add(supervisor->overdue_event, &patience) < 0)
+        kill(supervisor->pid, SIGKILL);
 }
 
 void supervisor_stop(struct supervisor *supervisor)
@@ -273,7 +308,10 @@ void supervisor_stop(struct supervisor *supervisor)
         event_free(supervisor->child_event);
     if (supervisor->watch_event)
         event_free(supervisor->watch_event);
-    supervisor->restart_event = supervisor->child_event = supervisor->watch_event = NULL;
+    if (supervisor->overdue_event)
+        event_free(supervisor->overdue_event);
+    supervisor->restart_event = supervisor->child_event = NULL;
+    supervisor->watch_event = supervisor->overdue_event = NULL;
     supervisor->service->link = channel_free(supervisor->service->link);
     if (supervisor->pid > 0) {
         kill(supervisor->pid, SIGKILL);

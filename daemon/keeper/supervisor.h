@@ -27,8 +27,10 @@ struct supervisor {
     struct event *restart_event;
     struct event *watch_event;
     struct watch watch;           /* its period is the owner's to set */
+    struct event *overdue_event;  /* it was told to end and did not */
     void (*ready)(void *data);    /* each time a broker is ready */
     void (*hopeless)(void *data); /* the very first brokers do not come up */
+    void (*ended)(void *data);    /* after supervisor_end(); may be called from within it */
     void *data;
     unsigned int failures; /* brokers in a row that were never ready */
     bool is_ready;         /* the one of now */
@@ -39,7 +41,14 @@ struct supervisor {
 /** supervisor_start() - start the first broker. Return: 0 or a negative errno with @fault. */
 int supervisor_start(struct supervisor *supervisor, struct fault *fault);
 
-/** supervisor_stop() - end the broker for good; the service is told that it is gone. */
+/**
+ * supervisor_end() - have the broker tell its clients and exit, start no other, then call ended()
+ *
+ * One that takes longer than a second is killed.
+ */
+void supervisor_end(struct supervisor *supervisor);
+
+/** supervisor_stop() - kill the broker, if there is one, and free everything. */
 void supervisor_stop(struct supervisor *supervisor);
 
 #endif

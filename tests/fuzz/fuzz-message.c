@@ -61,7 +61,8 @@ static void reply(const uint8_t *data, size_t size)
 
     if (!got)
         return;
-    need(got->id != 0 && got->body_case != DMABUFD__PROTO__REPLY__BODY__NOT_SET);
+    need((got->id == 0) == (got->body_case == DMABUFD__PROTO__REPLY__BODY_EVENT));
+    need(got->body_case != DMABUFD__PROTO__REPLY__BODY__NOT_SET);
     need(arena.used <= sizeof(arena.bytes));
     if (got->body_case == DMABUFD__PROTO__REPLY__BODY_BUFFER)
         take_spans(got->buffer);

@@ -120,6 +120,12 @@ tests_integration_test_privilege_SOURCES = tests/integration/test-privilege.c
 tests_integration_test_privilege_CPPFLAGS = $(integration_cppflags)
 tests_integration_test_privilege_LDADD = libharness.la
 
+check_PROGRAMS += tests/integration/test-events
+TESTS += tests/integration/test-events
+tests_integration_test_events_SOURCES = tests/integration/test-events.c
+tests_integration_test_events_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_events_LDADD = libharness.la
+
 check_PROGRAMS += tests/integration/test-options
 TESTS += tests/integration/test-options
 tests_integration_test_options_SOURCES = tests/integration/test-options.c

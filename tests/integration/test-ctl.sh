@@ -270,11 +270,11 @@ status=$?
 daemon=
 [ "$status" -eq 0 ] && [ ! -e "$work/socket" ]
 result $? "the daemon ends while buffers are held"
-kill -TERM "$holder"
 wait "$holder"
 status=$?
-[ "$status" -eq 1 ] && grep -q '^dmabufctl: ' "$work/err"
-result $? "and their holder says that it lost them"
+[ "$status" -eq 1 ] && grep -q '^dmabufctl: the buffers are lost: the daemon is ending' "$work/err" &&
+    [ "$(wc -l <"$work/err")" -eq 1 ]
+result $? "and their holder says once that it lost them, and ends"
 exec 9>&-
 unset DMABUFD_SOCKET
 

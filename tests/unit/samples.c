@@ -136,6 +136,7 @@ const proto_reply *sample_reply(size_t which)
 {
     static Dmabufd__Proto__Error error = DMABUFD__PROTO__ERROR__INIT;
     static Dmabufd__Proto__FreeReply free_one = DMABUFD__PROTO__FREE_REPLY__INIT;
+    static Dmabufd__Proto__Event event = DMABUFD__PROTO__EVENT__INIT;
     static proto_reply reply;
 
     dmabufd__proto__reply__init(&reply);
@@ -161,8 +162,14 @@ const proto_reply *sample_reply(size_t which)
     case SAMPLE_LIST:
         reply.list = list_reply();
         break;
-    default:
+    case SAMPLE_STATUS:
         reply.status = status_reply();
+        break;
+    default:
+        event.kind = DMABUFD__PROTO__EVENT_KIND__EVENT_ENDING;
+        reply.id = 0;
+        reply.body_case = DMABUFD__PROTO__REPLY__BODY_EVENT;
+        reply.event = &event;
         break;
     }
     return &reply;

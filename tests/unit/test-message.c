@@ -86,7 +86,7 @@ static void assert_sound_reply(const void *bytes, size_t size)
 
     if (!reply)
         return;
-    assert_int_not_equal(reply->id, 0);
+    assert_int_equal(reply->id == 0, reply->body_case == DMABUFD__PROTO__REPLY__BODY_EVENT);
     assert_int_not_equal(reply->body_case, DMABUFD__PROTO__REPLY__BODY__NOT_SET);
     n = message_encode_reply(reply, first);
     assert_true(n > 0 && n <= (ssize_t)PROTO_REPLY_MAX);
@@ -326,6 +326,20 @@ static void unknown_fields_are_refused(void **state)
     TAKEN_REPLY(0x08, 1, 0x22, 2, 0x08, 5);
 }
 
+/* Field 40 is 0xc2 0x02 for a message and 0xc0 0x02 for a number. */
+static void events(void **state)
+{
+    (void)state;
+    TAKEN_REPLY(0xc2, 2, 3, 0xc0, 2, 40);               /* the one there is */
+    TAKEN_REPLY(0xc2, 2, 0);                            /* of no kind */
+    TAKEN_REPLY(0xc2, 2, 4, 0xc0, 2, 0xe7, 7);          /* of an unknown kind */
+    TAKEN_REPLY(0xc2, 2, 6, 0xc0, 2, 99, 0x0a, 1, 'x'); /* with a field that nobody knows */
+    REFUSED_REPLY(0x08, 1, 0xc2, 2, 3, 0xc0, 2, 40);    /* with an id */
+    REFUSED_REPLY(0xc2, 2, 3, 0xc0, 2, 40, 0x78, 1);    /* with something behind it */
+    REFUSED_REPLY(0xc2, 2, 3, 0xc0, 2);                 /* cut off */
+    REFUSED_REPLY(0x08, 0, 0x2a, 0);                    /* a reply to nothing */
+}
+
 /* ListReply { buffers { buffer: 5, field 15: 1 } } */
 static void unknown_fields_in_elements_are_refused(void **state)
 {
@@ -479,6 +493,7 @@ int main(void)
         cmocka_unit_test(any_bytes),
         cmocka_unit_test(needs_an_id_and_a_body),
         cmocka_unit_test(unknown_fields_are_refused),
+        cmocka_unit_test(events),
         cmocka_unit_test(unknown_fields_in_elements_are_refused),
         cmocka_unit_test(wrong_wire_types_are_refused),
         cmocka_unit_test(size_limits_are_exact),
