@@ -132,6 +132,7 @@ static void stop(struct keeper *keeper)
     keeper->stopping = true;
     sd_notify(0, "STOPPING=1\nSTATUS=Releasing memory");
     log_info("stopping: %u buffers are released", keeper->service.store.buffers.count);
+    service_end(&keeper->service);
     supervisor_end(&keeper->supervisor);
 }
 

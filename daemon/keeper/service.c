@@ -135,7 +135,7 @@ static int on_client_new(struct service *service, const struct link_request *req
 
 static int on_client_gone(struct service *service, struct client *client)
 {
-    client_gone(service, client, false);
+    client_gone(service, client, service->ending);
     return 0;
 }
 
@@ -148,7 +148,7 @@ static int start_build(struct service *service, struct client *client, uint32_t 
     struct job *job;
     int r;
 
-    if (service->stopping)
+    if (service->ending)
         return fault_set(fault, DMABUFD_CODE_SHUTTING_DOWN, ESHUTDOWN, "the daemon is ending");
     r = constraints_check(&build->constraints, fault);
     if (r == 0 && client->job_count >= PROTO_IN_FLIGHT_MAX)
@@ -451,8 +451,14 @@ bool service_hangs(const struct service *service)
     return service->jobs > 0 && workers_patient(service->workers) == service->jobs;
 }
 
+void service_end(struct service *service)
+{
+    service->ending = true;
+}
+
 void service_stop(struct service *service)
 {
+    service_end(service);
     service->stopping = true;
     service_broker_gone(service);
     if (service->jobs == 0)

@@ -31,7 +31,8 @@ struct service {
     LIST_HEAD(, buffer) kept; /* these */
     uint64_t started_ns;
     uint32_t broker_starts;
-    bool stopping;
+    bool ending;              /* the clients are told to go */
+    bool stopping;            /* they have gone */
     struct channel *link;     /* to the broker of now, or NULL; the supervisor's */
     void (*idle)(void *data); /* the last job ended while stopping */
     void *idle_data;
@@ -58,6 +59,9 @@ void service_broker_gone(struct service *service);
 
 /** service_hangs() - all that is left to do waits for files that clients may have locked (job.h). */
 bool service_hangs(const struct service *service);
+
+/** service_end() - whose connection ends from now on lost it, and did not leave; no new buffers. */
+void service_end(struct service *service);
 
 /** service_stop() - take no more work, release everything, then call service->idle. */
 void service_stop(struct service *service);
