@@ -85,6 +85,12 @@ enum dmabufd_pin {
     DMABUFD_PIN_LONGTERM = 3, /**< FOLL_LONGTERM: stays until the buffer ends */
 };
 
+/** What a holder may do with the contents of a buffer. */
+enum dmabufd_access {
+    DMABUFD_READ_ONLY = 1, /**< read them; a device that is told the addresses is not bound by it */
+    DMABUFD_READ_WRITE = 2, /**< read and write */
+};
+
 /** Why a request was refused. Every refusal has one of these, an errno, and a sentence. */
 enum dmabufd_code {
     DMABUFD_CODE_OK = 0,
@@ -101,6 +107,10 @@ enum dmabufd_code {
     DMABUFD_CODE_INTERNAL = 11,      /**< a defect of the daemon: please report it */
     DMABUFD_CODE_CONSTRAINTS =
         12, /**< no memory that fits was found: the sentence says how close */
+
+    DMABUFD_CODE_NO_NAME = 20,    /**< no such name, or none that this client may open */
+    DMABUFD_CODE_NAME_TAKEN = 21, /**< somebody has published something under this name */
+    DMABUFD_CODE_DENIED = 22,     /**< owner, group and mode, or a read-only hold, forbid it */
 };
 
 #ifdef __cplusplus

@@ -23,6 +23,12 @@
 #define PROTO_SPANS_INLINE_MAX 32U
 /** Entries in one page of a list. */
 #define PROTO_LIST_PAGE 32U
+/** Longest name of a buffer, bytes. */
+#define PROTO_NAME_MAX 63U
+/** Names in one page of a list of them. */
+#define PROTO_NAMES_PAGE 16U
+/** Names that there can be at once. */
+#define PROTO_NAMES_MAX 4096U
 /** Longest HelloRequest.program, bytes. */
 #define PROTO_PROGRAM_MAX 64U
 

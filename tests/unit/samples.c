@@ -5,6 +5,49 @@
 #include <errno.h>
 #include <string.h>
 
+static char *long_name(void)
+{
+    static char text[PROTO_NAME_MAX + 1];
+
+    memset(text, 'n', sizeof(text) - 1);
+    return text;
+}
+
+static void put_sharing_request(size_t which, proto_request *request)
+{
+    static Dmabufd__Proto__ShareRequest share = DMABUFD__PROTO__SHARE_REQUEST__INIT;
+    static Dmabufd__Proto__PublishRequest publish = DMABUFD__PROTO__PUBLISH_REQUEST__INIT;
+    static Dmabufd__Proto__OpenRequest open_one = DMABUFD__PROTO__OPEN_REQUEST__INIT;
+    static Dmabufd__Proto__NamesRequest names = DMABUFD__PROTO__NAMES_REQUEST__INIT;
+    static Dmabufd__Proto__UnpublishRequest unpublish = DMABUFD__PROTO__UNPUBLISH_REQUEST__INIT;
+
+    share.buffer = publish.buffer = UINT64_MAX;
+    publish.name = open_one.name = names.after = unpublish.name = long_name();
+    publish.group = open_one.owner = UINT32_MAX;
+    publish.mode = 0666;
+    open_one.access = DMABUFD__PROTO__ACCESS__ACCESS_READ_WRITE;
+    /* The bodies are numbered from 20 in this order. */
+    request->body_case = (Dmabufd__Proto__Request__BodyCase)(which - SAMPLE_SHARE_REQUEST +
+                                                             DMABUFD__PROTO__REQUEST__BODY_SHARE);
+    switch (which) {
+    case SAMPLE_SHARE_REQUEST:
+        request->share = &share;
+        break;
+    case SAMPLE_PUBLISH_REQUEST:
+        request->publish = &publish;
+        break;
+    case SAMPLE_OPEN_REQUEST:
+        request->open = &open_one;
+        break;
+    case SAMPLE_NAMES_REQUEST:
+        request->names = &names;
+        break;
+    default:
+        request->unpublish = &unpublish;
+        break;
+    }
+}
+
 const proto_request *sample_request(size_t which)
 {
     static Dmabufd__Proto__HelloRequest hello = DMABUFD__PROTO__HELLO_REQUEST__INIT;
@@ -43,8 +86,11 @@ const proto_request *sample_request(size_t which)
     case SAMPLE_LIST_REQUEST:
         request.list = &list;
         break;
-    default:
+    case SAMPLE_STATUS_REQUEST:
         request.status = &status;
+        break;
+    default:
+        put_sharing_request(which, &request);
         break;
     }
     return &request;
@@ -93,6 +139,7 @@ static Dmabufd__Proto__BufferReply *buffer_reply(void)
     buffer.mode = DMABUFD__PROTO__ADDRESS_MODE__MODE_PA;
     buffer.pin = DMABUFD__PROTO__PIN_STRENGTH__PIN_LONGTERM;
     buffer.span_count = PROTO_SPANS_INLINE_MAX;
+    buffer.access = DMABUFD__PROTO__ACCESS__ACCESS_READ_WRITE;
     buffer.spans.data = (uint8_t *)spans;
     buffer.spans.len = sizeof(spans);
     return &buffer;
@@ -111,6 +158,7 @@ static Dmabufd__Proto__ListReply *list_reply(void)
         infos[i].span_count = UINT32_MAX - i;
         infos[i].holds = UINT32_MAX - i;
         infos[i].holders = UINT32_MAX - i;
+        infos[i].access = DMABUFD__PROTO__ACCESS__ACCESS_READ_WRITE;
         pointers[i] = &infos[i];
     }
     list.buffers = pointers;
@@ -130,6 +178,49 @@ static Dmabufd__Proto__StatusReply *status_reply(void)
     status.bytes = status.huge_bytes = UINT64_MAX;
     status.uptime_ns = status.unreleasable_bytes = UINT64_MAX;
     return &status;
+}
+
+static Dmabufd__Proto__NamesReply *names_reply(void)
+{
+    static Dmabufd__Proto__NamesReply names = DMABUFD__PROTO__NAMES_REPLY__INIT;
+    static Dmabufd__Proto__NameInfo infos[PROTO_NAMES_PAGE], *pointers[PROTO_NAMES_PAGE];
+
+    for (uint32_t i = 0; i < PROTO_NAMES_PAGE; i++) {
+        dmabufd__proto__name_info__init(&infos[i]);
+        infos[i].name = long_name();
+        infos[i].buffer = infos[i].size = UINT64_MAX - i;
+        infos[i].owner = infos[i].group = infos[i].mode = infos[i].holders = UINT32_MAX - i;
+        pointers[i] = &infos[i];
+    }
+    names.names = pointers;
+    names.n_names = PROTO_NAMES_PAGE;
+    names.more = true;
+    return &names;
+}
+
+static void put_sharing_reply(size_t which, proto_reply *reply)
+{
+    static Dmabufd__Proto__ShareReply share = DMABUFD__PROTO__SHARE_REPLY__INIT;
+    static Dmabufd__Proto__PublishReply publish = DMABUFD__PROTO__PUBLISH_REPLY__INIT;
+    static Dmabufd__Proto__UnpublishReply unpublish = DMABUFD__PROTO__UNPUBLISH_REPLY__INIT;
+
+    /* The bodies are numbered from 20 in this order. */
+    reply->body_case =
+        (Dmabufd__Proto__Reply__BodyCase)(which - SAMPLE_SHARE + DMABUFD__PROTO__REPLY__BODY_SHARE);
+    switch (which) {
+    case SAMPLE_SHARE:
+        reply->share = &share;
+        break;
+    case SAMPLE_PUBLISH:
+        reply->publish = &publish;
+        break;
+    case SAMPLE_NAMES:
+        reply->names = names_reply();
+        break;
+    default:
+        reply->unpublish = &unpublish;
+        break;
+    }
 }
 
 const proto_reply *sample_reply(size_t which)
@@ -165,11 +256,14 @@ const proto_reply *sample_reply(size_t which)
     case SAMPLE_STATUS:
         reply.status = status_reply();
         break;
-    default:
+    case SAMPLE_EVENT:
         event.kind = DMABUFD__PROTO__EVENT_KIND__EVENT_ENDING;
         reply.id = 0;
         reply.body_case = DMABUFD__PROTO__REPLY__BODY_EVENT;
         reply.event = &event;
+        break;
+    default:
+        put_sharing_reply(which, &reply);
         break;
     }
     return &reply;
