@@ -7,8 +7,8 @@
  * checks every field as if the broker were compromised (keeper/service.c); the broker trusts the
  * keeper. Both come from one binary: the layout has no version.
  *
- * The broker sends struct link_request; LINK_ALLOC, LINK_FREE, LINK_LOOKUP, LINK_REGISTER, LINK_LIST and
- * LINK_STATUS are each answered by one struct link_reply with the same tag, in any order.
+ * The broker sends struct link_request; each op below that speaks of a reply is answered by one struct
+ * link_reply with the same tag, in any order.
  *
  * The other way around, the keeper asks whether the broker's event loop still turns: a link_reply with
  * op LINK_PING, which answers nothing, and the broker returns its tag in a link_request with that op.
@@ -30,6 +30,10 @@
 /** Replies that may wait on the keeper's side before it stops reading requests. */
 #define LINK_QUEUE_MAX 1024U
 
+/** Supplementary groups of a client that the keeper is told of, and how many in a message. */
+#define LINK_GROUPS_MAX   256U
+#define LINK_GROUPS_CHUNK 16U
+
 /** Descriptors that the keeper gives to a broker it starts. */
 #define LINK_FD        3
 #define LINK_LISTEN_FD 4
@@ -39,12 +43,18 @@ enum link_op {
     LINK_CLIENT_NEW = 2,  /* u.peer */
     LINK_CLIENT_GONE = 3, /* everything it held is to be released */
     LINK_ALLOC = 4,       /* u.alloc; reply: u.buffer, fds [memfd (table)] */
-    LINK_FREE = 5,        /* u.buffer */
+    LINK_FREE = 5,        /* u.buffer; reply: nothing in u */
     LINK_LOOKUP = 6,      /* one fd; reply: u.buffer, fds [(table)] */
     LINK_LIST = 7,        /* u.after; reply: u.list */
     LINK_STATUS = 8,      /* reply: u.status */
     LINK_REGISTER = 9,    /* u.registration, one fd; reply: u.buffer, fds [(table)] */
     LINK_PING = 10,       /* both ways; tag: the keeper's */
+    LINK_SHARE = 20,      /* u.buffer; reply: fds [read-only memfd] */
+    LINK_PUBLISH = 21,    /* u.publication; reply: nothing in u */
+    LINK_OPEN = 22,       /* u.opening; reply: u.buffer, fds [memfd (table)] */
+    LINK_NAMES = 23,      /* u.name, the last one known; reply: u.names */
+    LINK_UNPUBLISH = 24,  /* u.name; reply: nothing in u */
+    LINK_GROUPS = 25,     /* u.groups, between LINK_CLIENT_NEW and the first request */
     LINK_OP_END
 };
 
@@ -58,6 +68,30 @@ struct link_peer {
     uint32_t uid;
     uint32_t gid;
     uint32_t reserved;
+};
+
+struct link_groups {
+    uint32_t count;
+    uint32_t cut; /* the client has more groups than LINK_GROUPS_MAX */
+    uint32_t gid[LINK_GROUPS_CHUNK];
+};
+
+/** A name in a message ends with a zero byte. */
+struct link_name {
+    char text[PROTO_NAME_MAX + 1];
+};
+
+struct link_publication {
+    uint64_t buffer;
+    uint32_t group; /* UINT32_MAX: the client's own */
+    uint32_t mode;
+    struct link_name name;
+};
+
+struct link_opening {
+    uint32_t access; /* enum dmabufd_access */
+    uint32_t owner;  /* UINT32_MAX: anybody */
+    struct link_name name;
 };
 
 struct link_alloc {
@@ -83,6 +117,10 @@ struct link_request {
         struct link_registration registration;
         uint64_t buffer;
         uint64_t after;
+        struct link_groups groups;
+        struct link_publication publication;
+        struct link_opening opening;
+        struct link_name name;
     } u;
 };
 
@@ -93,7 +131,7 @@ struct link_buffer {
     uint32_t mode;       /* enum dmabufd_address_mode */
     uint32_t pin;        /* enum dmabufd_pin */
     uint32_t span_count; /* the list is inline up to PROTO_SPANS_INLINE_MAX, else the last fd */
-    uint32_t reserved;
+    uint32_t access;     /* enum dmabufd_access, of the descriptor */
     struct dmabufd_span spans[PROTO_SPANS_INLINE_MAX];
 };
 
@@ -104,7 +142,7 @@ struct link_list_entry {
     uint32_t span_count;
     uint32_t holds;
     uint32_t holders;
-    uint32_t reserved;
+    uint32_t access; /* enum dmabufd_access, of this client */
 };
 
 struct link_list {
@@ -112,6 +150,22 @@ struct link_list {
     uint32_t count;
     uint32_t reserved;
     struct link_list_entry entries[PROTO_LIST_PAGE];
+};
+
+struct link_names_entry {
+    struct link_name name;
+    uint64_t buffer;
+    uint64_t size;
+    uint32_t owner;
+    uint32_t group;
+    uint32_t mode;
+    uint32_t holders;
+};
+
+struct link_names {
+    uint32_t count;
+    uint32_t more; /* there are more after the last of these */
+    struct link_names_entry entries[PROTO_NAMES_PAGE];
 };
 
 struct link_status {
@@ -135,6 +189,7 @@ struct link_reply {
         struct fault fault; /* with error != 0 */
         struct link_buffer buffer;
         struct link_list list;
+        struct link_names names;
         struct link_status status;
     } u;
 };

@@ -25,11 +25,13 @@ libdaemon_la_SOURCES = \
 	daemon/keeper/build.c daemon/keeper/build.h \
 	daemon/keeper/donor.c daemon/keeper/donor.h \
 	daemon/keeper/fake.c \
+	daemon/keeper/identity.c daemon/keeper/identity.h \
 	daemon/keeper/iommu-ioctl.c daemon/keeper/iommu-ioctl.h \
 	daemon/keeper/iommufd.c \
 	daemon/keeper/job.c daemon/keeper/job.h \
 	daemon/keeper/keeper.c daemon/keeper/keeper.h \
 	daemon/keeper/memory.c daemon/keeper/memory.h \
+	daemon/keeper/names.c daemon/keeper/names.h \
 	daemon/keeper/pagemap.c \
 	daemon/keeper/pfn.c daemon/keeper/pfn.h \
 	daemon/keeper/pinring.c daemon/keeper/pinring.h \
@@ -37,6 +39,7 @@ libdaemon_la_SOURCES = \
 	daemon/keeper/resolve.c daemon/keeper/resolve.h \
 	daemon/keeper/search.c daemon/keeper/search.h \
 	daemon/keeper/service.c daemon/keeper/service.h \
+	daemon/keeper/sharing.c daemon/keeper/sharing.h \
 	daemon/keeper/store.c daemon/keeper/store.h \
 	daemon/keeper/supervisor.c daemon/keeper/supervisor.h \
 	daemon/keeper/watch.c daemon/keeper/watch.h \

@@ -18,7 +18,8 @@ int presented_no_buffer(struct fault *fault)
 {
     return fault_set(fault, DMABUFD_CODE_NOT_A_BUFFER, ENXIO,
                      "the descriptor is not a buffer of this daemon: pass the one of "
-                     "dmabufd_buffer_fd() itself or a dup of it, of a buffer that is still held");
+                     "dmabufd_buffer_fd() or dmabufd_share() itself or a dup of it, of a buffer "
+                     "that is still held");
 }
 
 int presented_as_buffer(int fd, struct fault *fault)

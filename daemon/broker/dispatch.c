@@ -24,6 +24,11 @@ static const struct kind kinds[] = {
     { DMABUFD__PROTO__REQUEST__BODY_REGISTER_MEMORY, 1, false, true, request_register },
     { DMABUFD__PROTO__REQUEST__BODY_LIST, 0, false, true, request_list },
     { DMABUFD__PROTO__REQUEST__BODY_STATUS, 0, false, true, request_status },
+    { DMABUFD__PROTO__REQUEST__BODY_SHARE, 0, false, true, request_share },
+    { DMABUFD__PROTO__REQUEST__BODY_PUBLISH, 0, false, true, request_publish },
+    { DMABUFD__PROTO__REQUEST__BODY_OPEN, 0, false, true, request_open },
+    { DMABUFD__PROTO__REQUEST__BODY_NAMES, 0, false, true, request_names },
+    { DMABUFD__PROTO__REQUEST__BODY_UNPUBLISH, 0, false, true, request_unpublish },
 };
 
 static const struct kind *find(Dmabufd__Proto__Request__BodyCase body)

@@ -43,6 +43,7 @@ static void reply_buffer(struct session *session, proto_reply *reply,
     body.mode = (Dmabufd__Proto__AddressMode)buffer->mode;
     body.pin = (Dmabufd__Proto__PinStrength)buffer->pin;
     body.span_count = buffer->span_count;
+    body.access = (Dmabufd__Proto__Access)buffer->access;
     if (buffer->span_count <= PROTO_SPANS_INLINE_MAX) {
         body.spans.data = (uint8_t *)buffer->spans;
         body.spans.len = buffer->span_count * sizeof(buffer->spans[0]);
@@ -76,6 +77,7 @@ static void reply_list(struct session *session, proto_reply *reply, const struct
         infos[i].span_count = entry->span_count;
         infos[i].holds = entry->holds;
         infos[i].holders = entry->holders;
+        infos[i].access = (Dmabufd__Proto__Access)entry->access;
         pointers[i] = &infos[i];
         body.n_buffers = i + 1;
     }
@@ -106,8 +108,61 @@ static void reply_status(struct session *session, proto_reply *reply,
     session_reply(session, reply, NULL);
 }
 
-void reply_from_keeper(struct session *session, uint64_t request_id,
-                       const struct link_reply *answer, struct wire_fds *fds)
+static void reply_share(struct session *session, proto_reply *reply, struct wire_fds *fds)
+{
+    Dmabufd__Proto__ShareReply body = DMABUFD__PROTO__SHARE_REPLY__INIT;
+
+    reply->body_case = DMABUFD__PROTO__REPLY__BODY_SHARE;
+    reply->share = &body;
+    session_reply(session, reply, fds);
+}
+
+static void reply_publish(struct session *session, proto_reply *reply)
+{
+    Dmabufd__Proto__PublishReply body = DMABUFD__PROTO__PUBLISH_REPLY__INIT;
+
+    reply->body_case = DMABUFD__PROTO__REPLY__BODY_PUBLISH;
+    reply->publish = &body;
+    session_reply(session, reply, NULL);
+}
+
+static void reply_names(struct session *session, proto_reply *reply, struct link_names *names)
+{
+    Dmabufd__Proto__NameInfo infos[PROTO_NAMES_PAGE], *pointers[PROTO_NAMES_PAGE];
+    Dmabufd__Proto__NamesReply body = DMABUFD__PROTO__NAMES_REPLY__INIT;
+
+    for (uint32_t i = 0; i < names->count && i < PROTO_NAMES_PAGE; i++) {
+        struct link_names_entry *entry = &names->entries[i];
+
+        dmabufd__proto__name_info__init(&infos[i]);
+        infos[i].name = entry->name.text;
+        infos[i].buffer = entry->buffer;
+        infos[i].size = entry->size;
+        infos[i].owner = entry->owner;
+        infos[i].group = entry->group;
+        infos[i].mode = entry->mode;
+        infos[i].holders = entry->holders;
+        pointers[i] = &infos[i];
+        body.n_names = i + 1;
+    }
+    body.names = pointers;
+    body.more = names->more != 0;
+    reply->body_case = DMABUFD__PROTO__REPLY__BODY_NAMES;
+    reply->names = &body;
+    session_reply(session, reply, NULL);
+}
+
+static void reply_unpublish(struct session *session, proto_reply *reply)
+{
+    Dmabufd__Proto__UnpublishReply body = DMABUFD__PROTO__UNPUBLISH_REPLY__INIT;
+
+    reply->body_case = DMABUFD__PROTO__REPLY__BODY_UNPUBLISH;
+    reply->unpublish = &body;
+    session_reply(session, reply, NULL);
+}
+
+void reply_from_keeper(struct session *session, uint64_t request_id, struct link_reply *answer,
+                       struct wire_fds *fds)
 {
     proto_reply reply = DMABUFD__PROTO__REPLY__INIT;
 
@@ -120,6 +175,7 @@ void reply_from_keeper(struct session *session, uint64_t request_id,
     case LINK_ALLOC:
     case LINK_LOOKUP:
     case LINK_REGISTER:
+    case LINK_OPEN:
         reply_buffer(session, &reply, &answer->u.buffer, fds);
         break;
     case LINK_FREE:
@@ -130,6 +186,18 @@ void reply_from_keeper(struct session *session, uint64_t request_id,
         break;
     case LINK_STATUS:
         reply_status(session, &reply, &answer->u.status);
+        break;
+    case LINK_SHARE:
+        reply_share(session, &reply, fds);
+        break;
+    case LINK_PUBLISH:
+        reply_publish(session, &reply);
+        break;
+    case LINK_NAMES:
+        reply_names(session, &reply, &answer->u.names);
+        break;
+    case LINK_UNPUBLISH:
+        reply_unpublish(session, &reply);
         break;
     default:
         break;

@@ -9,7 +9,7 @@
 void reply_hello(struct session *session, uint64_t request_id);
 
 /** reply_from_keeper() - pass an answer on; @fds move along where the protocol has them. */
-void reply_from_keeper(struct session *session, uint64_t request_id,
-                       const struct link_reply *answer, struct wire_fds *fds);
+void reply_from_keeper(struct session *session, uint64_t request_id, struct link_reply *answer,
+                       struct wire_fds *fds);
 
 #endif

@@ -138,3 +138,66 @@ REQUEST_HANDLER(request_status)
     (void)fds;
     return upstream_ask(session, request->id, &question, NULL, fault);
 }
+
+REQUEST_HANDLER(request_share)
+{
+    struct link_request question = { .op = LINK_SHARE, .u.buffer = request->share->buffer };
+
+    (void)fds;
+    return upstream_ask(session, request->id, &question, NULL, fault);
+}
+
+/* What it may consist of, the keeper checks. */
+static int put_name(const char *text, struct link_name *name, struct fault *fault)
+{
+    size_t length = strlen(text);
+
+    if (length > PROTO_NAME_MAX)
+        return fault_set(fault, DMABUFD_CODE_INVALID, EINVAL,
+                         "the name has %zu bytes, at most %u are possible", length, PROTO_NAME_MAX);
+    memcpy(name->text, text, length + 1);
+    return 0;
+}
+
+REQUEST_HANDLER(request_publish)
+{
+    const Dmabufd__Proto__PublishRequest *body = request->publish;
+    struct link_request question = {
+        .op = LINK_PUBLISH,
+        .u.publication = { .buffer = body->buffer, .group = body->group, .mode = body->mode },
+    };
+    int r = put_name(body->name, &question.u.publication.name, fault);
+
+    (void)fds;
+    return r < 0 ? r : upstream_ask(session, request->id, &question, NULL, fault);
+}
+
+REQUEST_HANDLER(request_open)
+{
+    struct link_request question = {
+        .op = LINK_OPEN,
+        .u.opening = { .access = request->open->access, .owner = request->open->owner },
+    };
+    int r = put_name(request->open->name, &question.u.opening.name, fault);
+
+    (void)fds;
+    return r < 0 ? r : upstream_ask(session, request->id, &question, NULL, fault);
+}
+
+REQUEST_HANDLER(request_names)
+{
+    struct link_request question = { .op = LINK_NAMES };
+    int r = put_name(request->names->after, &question.u.name, fault);
+
+    (void)fds;
+    return r < 0 ? r : upstream_ask(session, request->id, &question, NULL, fault);
+}
+
+REQUEST_HANDLER(request_unpublish)
+{
+    struct link_request question = { .op = LINK_UNPUBLISH };
+    int r = put_name(request->unpublish->name, &question.u.name, fault);
+
+    (void)fds;
+    return r < 0 ? r : upstream_ask(session, request->id, &question, NULL, fault);
+}

@@ -20,5 +20,10 @@ REQUEST_HANDLER(request_lookup);
 REQUEST_HANDLER(request_register);
 REQUEST_HANDLER(request_list);
 REQUEST_HANDLER(request_status);
+REQUEST_HANDLER(request_share);
+REQUEST_HANDLER(request_publish);
+REQUEST_HANDLER(request_open);
+REQUEST_HANDLER(request_names);
+REQUEST_HANDLER(request_unpublish);
 
 #endif

@@ -3,6 +3,7 @@
 #include "daemon/broker/session.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -121,6 +122,40 @@ static struct crowd count(const struct broker *broker, uid_t uid)
     return crowd;
 }
 
+/*
+ * The supplementary groups of the peer when it connected. Where the kernel does not tell (before Linux
+ * 4.13), nobody knows.
+ */
+static int read_groups(struct session *session, int fd)
+{
+    static gid_t groups[NGROUPS_MAX];
+    socklen_t length = sizeof(groups);
+    uint32_t count = 0;
+
+    session->groups_cut = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &length) < 0;
+    if (!session->groups_cut)
+        count = (uint32_t)(length / sizeof(gid_t));
+    if (count > LINK_GROUPS_MAX) {
+        session->groups_cut = true;
+        count = LINK_GROUPS_MAX;
+    }
+    if (count == 0)
+        return 0;
+    session->groups = calloc(count, sizeof(gid_t));
+    if (!session->groups)
+        return -ENOMEM;
+    memcpy(session->groups, groups, count * sizeof(gid_t));
+    session->group_count = count;
+    return 0;
+}
+
+static void destroy(struct session *session)
+{
+    if (session)
+        free(session->groups);
+    free(session);
+}
+
 static int admit(struct broker *broker, struct session *session, int fd)
 {
     struct ucred peer;
@@ -140,6 +175,8 @@ static int admit(struct broker *broker, struct session *session, int fd)
         crowd.admitted_of_user + session->stuck >= broker->welcome.max_clients_per_user;
     if (session->refused && crowd.refused_of_user >= SESSION_REFUSED_MAX)
         return -EUSERS;
+    if (read_groups(session, fd) < 0)
+        return -ENOMEM;
     return slots_add(&broker->sessions, session, &session->id);
 }
 
@@ -151,7 +188,7 @@ void session_new(struct broker *broker, int fd)
     if (r < 0) {
         /* It may have sent something already. */
         closer_close(fd, session ? session->uid : WIRE_NOBODY);
-        free(session);
+        destroy(session);
         return;
     }
     session->broker = broker;
@@ -160,7 +197,7 @@ void session_new(struct broker *broker, int fd)
                     &session->channel);
     if (r < 0) {
         slots_remove(&broker->sessions, session->id);
-        free(session);
+        destroy(session);
         return;
     }
     log_debug("client %llu (pid %d, uid %u) connected", (unsigned long long)session->id,
@@ -172,7 +209,7 @@ void session_free(struct session *session)
     upstream_forget(session);
     slots_remove(&session->broker->sessions, session->id);
     channel_free(session->channel);
-    free(session);
+    destroy(session);
 }
 
 void sessions_free(struct broker *broker)

@@ -42,6 +42,10 @@ struct session {
     unsigned int in_flight;
     unsigned int in_flight_fds; /* of these, questions whose answers bring descriptors */
     LIST_HEAD(, asked) asked;   /* what the keeper owes us */
+
+    uint32_t *groups; /* SO_PEERGROUPS, the first LINK_GROUPS_MAX */
+    uint32_t group_count;
+    bool groups_cut; /* these are not all */
 };
 
 /** session_new() - a connection was accepted; @fd is the session's, also on failure. */

@@ -25,26 +25,36 @@ static int tell(struct broker *broker, const struct link_request *message)
     return channel_send(broker->link, message, sizeof(*message), NULL);
 }
 
+/* Its answer is a buffer that the client holds from then on. */
+static bool brings_buffer(uint32_t op)
+{
+    return op == LINK_ALLOC || op == LINK_LOOKUP || op == LINK_REGISTER || op == LINK_OPEN;
+}
+
 static size_t fds_expected(const struct link_reply *answer)
 {
-    if (answer->error ||
-        (answer->op != LINK_ALLOC && answer->op != LINK_LOOKUP && answer->op != LINK_REGISTER))
+    if (answer->error)
         return 0;
-    return (answer->op == LINK_ALLOC ? 1U : 0U) +
+    if (!brings_buffer(answer->op))
+        return answer->op == LINK_SHARE;
+    return (answer->op == LINK_ALLOC || answer->op == LINK_OPEN ? 1U : 0U) +
            (answer->u.buffer.span_count > PROTO_SPANS_INLINE_MAX ? 1U : 0U);
 }
 
 /* We had no descriptor free for those of the answer: the buffer goes back, the client is told. */
-static void refuse_for_lost_fds(struct session *session, uint64_t request_id, uint64_t buffer)
+static void refuse_for_lost_fds(struct session *session, uint64_t request_id,
+                                const struct link_reply *answer)
 {
-    struct link_request message = { .op = LINK_FREE, .client = session->id, .u.buffer = buffer };
+    struct link_request message = { .op = LINK_FREE,
+                                    .client = session->id,
+                                    .u.buffer = answer->u.buffer.id };
     struct fault fault;
 
     fault_set(&fault, DMABUFD_CODE_LIMIT, EMFILE,
               "the daemon is out of file descriptors: raise its LimitNOFILE=");
     session_refuse(session, request_id, &fault);
     /* Its answer has tag 0, which is nobody's. */
-    if (tell(session->broker, &message) < 0)
+    if (brings_buffer(answer->op) && tell(session->broker, &message) < 0)
         channel_close_later(session->broker->link, -ENOMEM);
 }
 
@@ -83,7 +93,7 @@ static int on_message(void *data, const void *bytes, size_t size, struct wire_fd
     if (fds->count == fds_expected(&answer))
         reply_from_keeper(session, request_id, &answer, fds);
     else
-        refuse_for_lost_fds(session, request_id, answer.u.buffer.id);
+        refuse_for_lost_fds(session, request_id, &answer);
     session_resume(session);
     return 0;
 }
@@ -118,6 +128,28 @@ int upstream_ready(struct broker *broker)
     return tell(broker, &message);
 }
 
+/* A client without any is not worth a message, unless it is that they are not known. */
+static int tell_groups(const struct session *session)
+{
+    uint32_t at = 0;
+
+    while (at < session->group_count || (at == 0 && session->groups_cut)) {
+        struct link_request message = { .op = LINK_GROUPS, .client = session->id };
+        struct link_groups *groups = &message.u.groups;
+        uint32_t left = session->group_count - at;
+
+        groups->count = left < LINK_GROUPS_CHUNK ? left : LINK_GROUPS_CHUNK;
+        groups->cut = session->groups_cut;
+        memcpy(groups->gid, session->groups + at, groups->count * sizeof(groups->gid[0]));
+        at += groups->count;
+        if (tell(session->broker, &message) < 0)
+            return -ENOMEM;
+        if (groups->count == 0)
+            break;
+    }
+    return 0;
+}
+
 int upstream_greet(struct session *session)
 {
     struct link_request message = {
@@ -125,8 +157,15 @@ int upstream_greet(struct session *session)
         .client = session->id,
         .u.peer = { .pid = (uint32_t)session->pid, .uid = session->uid, .gid = session->gid },
     };
+    int r = tell(session->broker, &message);
 
-    return tell(session->broker, &message);
+    if (r < 0)
+        return r;
+    r = tell_groups(session);
+    /* The keeper knows of a client by now that it will not be told the end of. */
+    if (r < 0)
+        channel_close_later(session->broker->link, r);
+    return r;
 }
 
 void upstream_forget(struct session *session)
@@ -163,8 +202,7 @@ int upstream_ask(struct session *session, uint64_t request_id, struct link_reque
     }
     asked->session = session;
     asked->request_id = request_id;
-    asked->brings_fds =
-        question->op == LINK_ALLOC || question->op == LINK_LOOKUP || question->op == LINK_REGISTER;
+    asked->brings_fds = brings_buffer(question->op) || question->op == LINK_SHARE;
     LIST_INSERT_HEAD(&session->asked, asked, link);
     session->in_flight++;
     session->in_flight_fds += asked->brings_fds;

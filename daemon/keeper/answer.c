@@ -54,8 +54,20 @@ static int put_dup(struct wire_fds *fds, int fd, struct fault *fault)
     return 0;
 }
 
+int answer_share(struct channel *link, uint64_t tag, const struct buffer *buffer,
+                 struct fault *fault)
+{
+    CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
+    struct link_reply reply = { .op = LINK_SHARE, .tag = tag };
+    int r = put_dup(&fds, buffer->readonly_fd, fault);
+
+    if (r == 0)
+        answer_send(link, &reply, &fds);
+    return r;
+}
+
 int answer_buffer(struct channel *link, const struct backend *backend, uint32_t op, uint64_t tag,
-                  const struct buffer *buffer, struct fault *fault)
+                  const struct buffer *buffer, enum dmabufd_access access, struct fault *fault)
 {
     CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
     struct link_reply reply = {
@@ -66,12 +78,13 @@ int answer_buffer(struct channel *link, const struct backend *backend, uint32_t 
                       .page_size = buffer->page_size,
                       .mode = backend->mode,
                       .pin = backend->pin,
-                      .span_count = buffer->span_count },
+                      .span_count = buffer->span_count,
+                      .access = access },
     };
     int r = 0;
 
-    if (op == LINK_ALLOC)
-        r = put_dup(&fds, buffer->fd, fault);
+    if (op == LINK_ALLOC || op == LINK_OPEN)
+        r = put_dup(&fds, access == DMABUFD_READ_ONLY ? buffer->readonly_fd : buffer->fd, fault);
     if (r == 0 && buffer->table_fd >= 0)
         r = put_dup(&fds, buffer->table_fd, fault);
     if (r < 0)

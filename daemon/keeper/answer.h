@@ -21,11 +21,16 @@ void answer_send(struct channel *link, const struct link_reply *reply, struct wi
 void answer_refuse(struct channel *link, uint32_t op, uint64_t tag, const struct fault *fault);
 
 /**
- * answer_buffer() - the reply to an allocation, look-up or registration that succeeded, with
+ * answer_buffer() - the reply to an allocation, look-up, registration or opening that succeeded, with
  * duplicates of the descriptors that the client lacks
+ * @access: of the descriptor that the client has or gets
  * Return: 0; -EMFILE with @fault, nothing sent.
  */
 int answer_buffer(struct channel *link, const struct backend *backend, uint32_t op, uint64_t tag,
-                  const struct buffer *buffer, struct fault *fault);
+                  const struct buffer *buffer, enum dmabufd_access access, struct fault *fault);
+
+/** answer_share() - a duplicate of the buffer's read-only file, which is there. Return: as above. */
+int answer_share(struct channel *link, uint64_t tag, const struct buffer *buffer,
+                 struct fault *fault);
 
 #endif

@@ -19,6 +19,8 @@ struct buffer *buffer_new(void)
         return NULL;
     buffer->fd = -1;
     buffer->table_fd = -1;
+    buffer->readonly_fd = -1;
+    LIST_INIT(&buffer->names);
     return buffer;
 }
 
@@ -28,6 +30,7 @@ struct buffer *buffer_free(struct buffer *buffer)
         return NULL;
     spans_deinit(&buffer->spans);
     fd_close(&buffer->table_fd);
+    fd_close(&buffer->readonly_fd);
     fd_close(&buffer->fd);
     buffer->payer = quota_leave(buffer->payer);
     free(buffer);
@@ -115,6 +118,7 @@ int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct ba
     if (r != 0)
         return r;
     fd_close(&buffer->table_fd);
+    fd_close(&buffer->readonly_fd);
     if (buffer_to_empty(buffer))
         return 1;
     /* Its file may be much larger than what was registered of it, which says how long we may be busy

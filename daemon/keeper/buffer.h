@@ -20,6 +20,8 @@
 #include "daemon/keeper/memory.h"
 #include "daemon/keeper/quota.h"
 
+struct name;
+
 struct buffer {
     uint64_t id; /* in the store */
     uint64_t size;
@@ -37,6 +39,9 @@ struct buffer {
     dev_t dev;    /* of fd: candidates of a look-up */
     ino_t ino;
     LIST_ENTRY(buffer) inode_link;
+    int readonly_fd; /* the same memory opened for reading only, -1 until somebody wants it */
+    struct quota_user *sharer; /* charged for readonly_fd */
+    LIST_HEAD(, name) names;
     uint32_t holders; /* clients */
 };
 

@@ -59,7 +59,8 @@ static uint32_t fit(const char *option, uint32_t wanted, uint32_t most, uint64_t
 
 /*
  * A buffer is one or two descriptors of the keeper (its memory, and a long scatter list): three
- * eighths of them for buffers use three fourths at most, and one user can have half of that. A client
+ * eighths of them for buffers use three fourths at most, and one user can have half of that. An
+ * eighth is for read-only files of buffers, again half of it for one user. A client
  * is one descriptor of the broker and up to eight in replies that it does not read
  * (SESSION_FDS_MAX), which also count as in flight for the broker's user.
  */
@@ -78,6 +79,7 @@ static void settle_limits(struct keeper *keeper)
         fit("max-clients", keeper->options->max_clients, at_most(n / 12, LINK_CLIENTS_MAX), n);
     keeper->limits.clients = keeper->max_clients + LINK_CLIENTS_SPARE;
     keeper->limits.buffers = at_most(n / 8 * 3, UINT32_C(1) << 24);
+    keeper->limits.shares = at_most(n / 8, UINT32_MAX);
     keeper->limits.buffers_of_client =
         fit("max-buffers", keeper->options->max_buffers, keeper->limits.buffers / 2, n);
     keeper->limits.user = (struct quota_limits){ {
@@ -85,6 +87,8 @@ static void settle_limits(struct keeper *keeper)
         [QUOTA_SMALL] = keeper->options->memory_limit_per_user,
         [QUOTA_2M] = QUOTA_UNLIMITED,
         [QUOTA_1G] = QUOTA_UNLIMITED,
+        [QUOTA_SHARES] = keeper->limits.shares / 2,
+        [QUOTA_NAMES] = PROTO_NAMES_MAX / 4,
     } };
 }
 

@@ -70,6 +70,15 @@ static int refuse(enum quota_kind kind, uint64_t used, uint64_t most, uint64_t a
                          "asked for, and its limit is %llu MiB: free buffers, use huge pages, or "
                          "raise --memory-limit-per-user",
                          has, more, can);
+    case QUOTA_SHARES:
+        return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
+                         "%llu buffers are shared for reading only at the wish of this user, its "
+                         "limit: free some, or raise the daemon's LimitNOFILE=",
+                         (unsigned long long)used);
+    case QUOTA_NAMES:
+        return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
+                         "this user has published %llu names, its limit: unpublish some",
+                         (unsigned long long)used);
     default:
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM,
                          "this user has %llu MiB in huge pages of this size, %llu MiB more were "

@@ -23,6 +23,8 @@ enum quota_kind {
     QUOTA_SMALL, /* bytes of pinned memory outside huge pages, its own registered memory included */
     QUOTA_2M,    /* bytes in huge pages of 2 MiB */
     QUOTA_1G,    /* bytes in larger ones */
+    QUOTA_SHARES, /* read-only files of buffers that it asked for */
+    QUOTA_NAMES,  /* of buffers, that it published */
     QUOTA_KINDS
 };
 
@@ -65,7 +67,7 @@ enum quota_kind quota_kind_of(uint64_t page_size);
 
 /**
  * quota_charge() - @user has so much more of it
- * Return: 0; at the limit -EMFILE for buffers, -ENOMEM for memory, with @fault, nothing charged.
+ * Return: 0; at the limit -ENOMEM for memory, else -EMFILE, with @fault, nothing charged.
  */
 int quota_charge(struct quota_user *user, enum quota_kind kind, uint64_t amount,
                  struct fault *fault);

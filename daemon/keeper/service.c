@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/segments.h"
 #include "daemon/keeper/answer.h"
+#include "daemon/keeper/sharing.h"
 #include "daemon/link.h"
 #include "daemon/log.h"
 #include "daemon/presented.h"
@@ -60,7 +61,7 @@ static void torn_down(struct service *service, struct buffer *buffer, const stru
 }
 
 /*
- * Release a buffer that nobody holds any more. @whose: in whose turns; @reply_to: the request to
+ * Release a buffer that nobody holds any more, and with it its names. @whose: in whose turns; @reply_to: the request to
  * answer when done, or NULL.
  * Without memory for a job it is done right here, slow but sure, except what could hang: then a
  * client that kept a descriptor keeps the pages.
@@ -72,6 +73,7 @@ static void tear_down(struct service *service, struct buffer *buffer, struct par
     struct fault fault = { 0 };
     int r;
 
+    names_forget(&service->names, buffer);
     if (job) {
         job->answer = reply_to != NULL;
         job->epoch = service->broker_starts;
@@ -230,14 +232,16 @@ static int on_free(struct service *service, struct client *client,
 static int on_lookup(struct service *service, struct client *client,
                      const struct link_request *request, struct wire_fds *fds, struct fault *fault)
 {
+    enum dmabufd_access access;
     struct buffer *buffer;
-    int r = store_find(&service->store, fds->fd[0], &buffer, fault);
+    int r = store_find(&service->store, fds->fd[0], &buffer, &access, fault);
 
     if (r == 0)
-        r = store_hold(&service->store, client, buffer, fault);
+        r = store_hold(&service->store, client, buffer, access, fault);
     if (r < 0)
         return r;
-    r = answer_buffer(service->link, service->backend, LINK_LOOKUP, request->tag, buffer, fault);
+    r = answer_buffer(service->link, service->backend, LINK_LOOKUP, request->tag, buffer, access,
+                      fault);
     /* Another holder is left for sure, the one we found it by. */
     if (r < 0)
         store_drop(&service->store, store_held(&service->store, client, buffer->id), false);
@@ -268,6 +272,7 @@ static void on_list(struct service *service, struct client *client,
             .span_count = buffer->span_count,
             .holds = hold->count,
             .holders = buffer->holders,
+            .access = hold->access,
         };
     }
     if (place < holds->capacity)
@@ -331,6 +336,8 @@ int service_request(struct service *service, const void *bytes, size_t size, str
     switch (request.op) {
     case LINK_CLIENT_GONE:
         return on_client_gone(service, client);
+    case LINK_GROUPS:
+        return sharing_groups(client, &request.u.groups);
     case LINK_ALLOC:
         r = on_alloc(service, client, &request, &fault);
         break;
@@ -350,7 +357,7 @@ int service_request(struct service *service, const void *bytes, size_t size, str
         on_status(service, &request);
         break;
     default:
-        return -EBADMSG;
+        r = sharing_request(service, client, &request, &fault);
     }
     if (r == -EBADMSG)
         return r;
@@ -397,7 +404,8 @@ static void build_done(struct service *service, struct job *job)
         store_unreserve(&service->store, client);
     } else {
         buffer->shown = true;
-        r = answer_buffer(service->link, service->backend, job->op, job->tag, buffer, &job->fault);
+        r = answer_buffer(service->link, service->backend, job->op, job->tag, buffer,
+                          DMABUFD_READ_WRITE, &job->fault);
         if (r < 0)
             store_drop(&service->store, store_held(&service->store, client, buffer->id), true);
     }
@@ -474,6 +482,7 @@ int service_init(struct service *service, struct event_base *base, struct backen
         .base = base, .backend = backend, .memory = memory, .started_ns = now_ns()
     };
     LIST_INIT(&service->kept);
+    names_init(&service->names, PROTO_NAMES_MAX);
     if (store_init(&service->store, limits) < 0)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
     r = workers_start(memory, backend, &service->workers, fault);
@@ -497,5 +506,6 @@ void service_deinit(struct service *service)
         LIST_REMOVE(buffer, inode_link);
         buffer_free(buffer);
     }
+    names_deinit(&service->names);
     store_deinit(&service->store);
 }

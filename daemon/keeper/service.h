@@ -16,6 +16,7 @@
 #include "daemon/keeper/backend.h"
 #include "daemon/keeper/job.h"
 #include "daemon/keeper/memory.h"
+#include "daemon/keeper/names.h"
 #include "daemon/keeper/store.h"
 
 struct service {
@@ -24,6 +25,7 @@ struct service {
     struct memory *memory;
     struct workers *workers;
     struct store store;
+    struct names names;
     struct event *done_event;
     uint32_t jobs;            /* submitted and not collected */
     uint32_t pinned;          /* buffers, those on their way out included */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "common/memfd.h"
@@ -42,6 +43,7 @@ int store_client_new(struct store *store, uint64_t id, const struct link_peer *p
     }
     client->id = id;
     client->peer = *peer;
+    client->identity = (struct identity){ .uid = peer->uid, .gid = peer->gid };
     slots_init(&client->holds, store->limits.buffers_of_client);
     LIST_INIT(&client->jobs);
     store->clients[index] = client;
@@ -62,6 +64,7 @@ void store_client_free(struct store *store, struct client *client)
     store->clients[slots_index(client->id)] = NULL;
     store->client_count--;
     client->user = quota_leave(client->user);
+    identity_deinit(&client->identity);
     slots_deinit(&client->holds);
     free(client);
 }
@@ -160,13 +163,15 @@ static void stake_leave(struct stake *stake, bool last)
 
 /* @stake: of the client's user. Return: NULL without memory. */
 static struct hold *attach(struct store *store, struct client *client, struct buffer *buffer,
-                           struct stake *stake)
+                           struct stake *stake, enum dmabufd_access access)
 {
     struct hold *hold = calloc(1, sizeof(*hold));
 
     if (!hold)
         return NULL;
-    *hold = (struct hold){ .client = client, .buffer = buffer, .stake = stake, .count = 1 };
+    *hold = (struct hold){
+        .client = client, .buffer = buffer, .stake = stake, .count = 1, .access = access
+    };
     if (slots_add(&client->holds, hold, &hold->id) < 0) {
         free(hold);
         return NULL;
@@ -195,7 +200,7 @@ int store_add(struct store *store, struct client *client, struct buffer *buffer,
     if (slots_add(&store->buffers, buffer, &buffer->id) < 0)
         return no_memory(fault);
     stake = stake_new(store, client->user, buffer);
-    if (!stake || !attach(store, client, buffer, stake)) {
+    if (!stake || !attach(store, client, buffer, stake, DMABUFD_READ_WRITE)) {
         stake_free(stake);
         slots_remove(&store->buffers, buffer->id);
         return no_memory(fault);
@@ -209,8 +214,22 @@ int store_add(struct store *store, struct client *client, struct buffer *buffer,
     return 0;
 }
 
-int store_find(const struct store *store, int fd, struct buffer **ret, struct fault *fault)
+/* Which of the buffer's two open files @fd is. Return: 1; 0 none; -EOPNOTSUPP. */
+static int compare(const struct buffer *buffer, int fd, enum dmabufd_access *ret_access)
 {
+    int same = memfd_same(buffer->fd, fd);
+
+    *ret_access = DMABUFD_READ_WRITE;
+    if (same != 0 || buffer->readonly_fd < 0)
+        return same;
+    *ret_access = DMABUFD_READ_ONLY;
+    return memfd_same(buffer->readonly_fd, fd);
+}
+
+int store_find(const struct store *store, int fd, struct buffer **ret,
+               enum dmabufd_access *ret_access, struct fault *fault)
+{
+    enum dmabufd_access access;
     struct buffer *buffer;
     struct stat st;
 
@@ -221,7 +240,7 @@ int store_find(const struct store *store, int fd, struct buffer **ret, struct fa
 
         if (buffer->ino != st.st_ino || buffer->dev != st.st_dev)
             continue;
-        same = memfd_same(buffer->fd, fd);
+        same = compare(buffer, fd, &access);
         if (same < 0)
             return fault_set(
                 fault, DMABUFD_CODE_UNSUPPORTED, EOPNOTSUPP,
@@ -230,6 +249,7 @@ int store_find(const struct store *store, int fd, struct buffer **ret, struct fa
         if (same == 0)
             continue;
         *ret = buffer;
+        *ret_access = access;
         return 0;
     }
     return presented_no_buffer(fault);
@@ -251,19 +271,19 @@ struct hold *store_held(struct store *store, const struct client *client, uint64
 
 /* The user pays with the first of its clients. */
 static int join_holders(struct store *store, struct client *client, struct buffer *buffer,
-                        struct fault *fault)
+                        enum dmabufd_access access, struct fault *fault)
 {
     struct stake *stake = stake_of(store, client->user, buffer);
     enum quota_kind kind = quota_kind_of(buffer->page_size);
     int r;
 
     if (stake)
-        return attach(store, client, buffer, stake) ? 0 : no_memory(fault);
+        return attach(store, client, buffer, stake, access) ? 0 : no_memory(fault);
     r = quota_charge(client->user, kind, buffer->charged, fault);
     if (r < 0)
         return r;
     stake = stake_new(store, client->user, buffer);
-    if (stake && attach(store, client, buffer, stake))
+    if (stake && attach(store, client, buffer, stake, access))
         return 0;
     stake_free(stake);
     quota_release(client->user, kind, buffer->charged);
@@ -271,7 +291,7 @@ static int join_holders(struct store *store, struct client *client, struct buffe
 }
 
 int store_hold(struct store *store, struct client *client, struct buffer *buffer,
-               struct fault *fault)
+               enum dmabufd_access access, struct fault *fault)
 {
     struct hold *hold = store_held(store, client, buffer->id);
     int r;
@@ -280,15 +300,66 @@ int store_hold(struct store *store, struct client *client, struct buffer *buffer
         if (hold->count == UINT32_MAX)
             return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE, "too many holds of one buffer");
         hold->count++;
+        if (access > hold->access)
+            hold->access = access;
         return 0;
     }
     r = store_reserve(store, client, fault);
     if (r < 0)
         return r;
-    r = join_holders(store, client, buffer, fault);
+    r = join_holders(store, client, buffer, access, fault);
     if (r < 0)
         store_unreserve(store, client);
     return r;
+}
+
+static int charge_share(struct store *store, struct client *client, struct fault *fault)
+{
+    if (store->shares >= store->limits.shares)
+        return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
+                         "%u buffers are shared for reading only, the daemon's limit: raise its "
+                         "LimitNOFILE=",
+                         store->shares);
+    return quota_charge(client->user, QUOTA_SHARES, 1, fault);
+}
+
+int store_share(struct store *store, struct client *client, struct buffer *buffer,
+                struct fault *fault)
+{
+    int r;
+
+    if (buffer->readonly_fd >= 0)
+        return 0;
+    if (buffer->registered)
+        return fault_set(fault, DMABUFD_CODE_UNSUPPORTED, EOPNOTSUPP,
+                         "memory that a client registered cannot be shared by the daemon, because "
+                         "whoever made it can change what others may do with it: pass its memfd "
+                         "on, or share a buffer that the daemon allocated");
+    r = charge_share(store, client, fault);
+    if (r < 0)
+        return r;
+    r = memfd_reopen_readonly(buffer->fd, &buffer->readonly_fd);
+    if (r < 0)
+        quota_release(client->user, QUOTA_SHARES, 1);
+    if (r == -EMFILE || r == -ENFILE)
+        return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
+                         "the daemon is out of file descriptors: raise its LimitNOFILE=");
+    if (r < 0)
+        return fault_set(fault, DMABUFD_CODE_INTERNAL, EIO,
+                         "the daemon cannot open the buffer for reading only, through /proc: %s",
+                         strerror(-r));
+    buffer->sharer = quota_again(client->user);
+    store->shares++;
+    return 0;
+}
+
+static void unshare(struct store *store, struct buffer *buffer)
+{
+    if (!buffer->sharer)
+        return;
+    store->shares--;
+    quota_release(buffer->sharer, QUOTA_SHARES, 1);
+    buffer->sharer = quota_leave(buffer->sharer);
 }
 
 struct buffer *store_drop(struct store *store, struct hold *hold, bool all)
@@ -305,6 +376,7 @@ struct buffer *store_drop(struct store *store, struct hold *hold, bool all)
     free(hold);
     if (buffer->holders > 0)
         return NULL;
+    unshare(store, buffer);
     if (!buffer->registered)
         LIST_REMOVE(buffer, inode_link);
     slots_remove(&store->buffers, buffer->id);

@@ -14,6 +14,7 @@
 #include "common/fault.h"
 #include "common/slots.h"
 #include "daemon/keeper/buffer.h"
+#include "daemon/keeper/identity.h"
 #include "daemon/keeper/job.h"
 #include "daemon/keeper/quota.h"
 #include "daemon/link.h"
@@ -23,6 +24,7 @@ struct store_limits {
     uint32_t clients;
     uint32_t buffers; /* of all together */
     uint32_t buffers_of_client;
+    uint32_t shares; /* buffers with a read-only file, of all together */
     struct quota_limits user;
 };
 
@@ -30,6 +32,7 @@ struct store_limits {
 struct client {
     uint64_t id; /* the broker's */
     struct link_peer peer;
+    struct identity identity;
     struct quota_user *user;
     uint32_t job_count;
     uint32_t held; /* distinct buffers, and jobs that will become one */
@@ -48,12 +51,13 @@ struct stake {
     LIST_ENTRY(stake) bucket_link;
 };
 
-/** A client holds a buffer @count times. */
+/** A client holds a buffer @count times. The right is the best of those it came by. */
 struct hold {
     struct client *client;
     struct buffer *buffer;
     struct stake *stake;
     uint32_t count;
+    enum dmabufd_access access;
     uint64_t id; /* in client->holds; the cursor of a list is a place there */
     LIST_ENTRY(hold) bucket_link;
 };
@@ -64,6 +68,7 @@ struct hold {
 struct store {
     struct store_limits limits;
     uint32_t reserved; /* buffers held, and jobs that will become one, of all */
+    uint32_t shares;   /* buffers with a read-only file */
     struct quota quota;
     struct client **clients; /* by slots_index() of the id */
     uint32_t client_count;
@@ -108,14 +113,30 @@ int store_add(struct store *store, struct client *client, struct buffer *buffer,
 
 /**
  * store_find() - the buffer that @fd is, proven by the kernel
+ * @ret_access: what can be done through it
  * Return: 0; -ENXIO none; -EOPNOTSUPP the kernel cannot compare; with @fault.
  */
-int store_find(const struct store *store, int fd, struct buffer **ret, struct fault *fault);
+int store_find(const struct store *store, int fd, struct buffer **ret,
+               enum dmabufd_access *ret_access, struct fault *fault);
 
-/** store_hold() - one more hold of @client, charged to its user if that has none. Return: 0; -EMFILE,
- *  -ENOMEM, with @fault. */
+/**
+ * store_hold() - one more hold of @client, charged to its user if that has none; @client has this right
+ * now if it did not have a better one
+ * Return: 0; -EMFILE, -ENOMEM, with @fault.
+ */
 int store_hold(struct store *store, struct client *client, struct buffer *buffer,
-               struct fault *fault);
+               enum dmabufd_access access, struct fault *fault);
+
+/**
+ * store_share() - see that the buffer has its read-only file, charged to @client's user
+ *
+ * Nobody but root and the user that runs the keeper can open that file anew for writing, because the
+ * memory is theirs with mode 0600. That cannot be said of memory that a client made.
+ *
+ * Return: 0; -EOPNOTSUPP a client made the memory; -EMFILE; -EIO; with @fault.
+ */
+int store_share(struct store *store, struct client *client, struct buffer *buffer,
+                struct fault *fault);
 
 /** store_held() - the hold of @client on the buffer with this id, or NULL. */
 struct hold *store_held(struct store *store, const struct client *client, uint64_t buffer);

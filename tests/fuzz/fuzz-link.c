@@ -25,6 +25,8 @@
 #define SHORT   0x08U /* a byte is missing */
 #define PUMP    0x10U /* the workers get their turn afterwards */
 #define EXACT   0x20U /* the message as it is, else its numbers are brought near to what exists */
+/* The last two choose a buffer. */
+#define READONLY 0x40U /* its read-only file, if it has one */
 
 const unsigned int fuzz_runs = 8000;
 
@@ -44,6 +46,14 @@ static uint64_t some_buffer(uint64_t number)
     return buffer ? buffer->id : number;
 }
 
+/* One of few; some have no end. */
+static void name_near(struct link_name *name)
+{
+    name->text[0] = (char)('a' + (unsigned char)name->text[0] % 3);
+    if (name->text[1] != 'x')
+        name->text[1] = '\0';
+}
+
 static void bring_near(struct link_request *request)
 {
     request->op %= LINK_OP_END + 1;
@@ -61,8 +71,25 @@ static void bring_near(struct link_request *request)
             request->u.registration.size &= ~(PAGE_4K - 1);
         }
         break;
+    case LINK_PUBLISH:
+        request->u.publication.buffer = some_buffer(request->u.publication.buffer);
+        request->u.publication.mode &= 0777;
+        name_near(&request->u.publication.name);
+        break;
+    case LINK_OPEN:
+        request->u.opening.access %= 4;
+        name_near(&request->u.opening.name);
+        break;
+    case LINK_NAMES:
+    case LINK_UNPUBLISH:
+        name_near(&request->u.name);
+        break;
+    case LINK_GROUPS:
+        request->u.groups.count %= LINK_GROUPS_CHUNK + 2;
+        break;
     case LINK_FREE:
     case LINK_LIST:
+    case LINK_SHARE:
         request->u.buffer = some_buffer(request->u.buffer);
         break;
     default:
@@ -77,6 +104,8 @@ static int some_descriptor(uint32_t op, unsigned int control)
 
     if (op == LINK_REGISTER && !(control & FOREIGN))
         return rig_memory(2 * PAGE_4K);
+    if (buffer && buffer->readonly_fd >= 0 && (control & READONLY))
+        return fcntl(buffer->readonly_fd, F_DUPFD_CLOEXEC, 0);
     return buffer && !(control & FOREIGN) ? fcntl(buffer->fd, F_DUPFD_CLOEXEC, 0)
                                           : open("/dev/null", O_RDWR | O_CLOEXEC);
 }
@@ -129,6 +158,13 @@ size_t fuzz_seed(size_t index, uint8_t *bytes)
         { PUMP | 1, { .op = LINK_LOOKUP, .client = 1 } },
         { PUMP, { .op = LINK_LIST, .client = 1 } },
         { PUMP, { .op = LINK_STATUS, .client = 0 } },
+        { 0, { .op = LINK_GROUPS, .client = 1, .u.groups = { .count = 2, .gid = { 0, 5 } } } },
+        { PUMP, { .op = LINK_SHARE, .client = 0, .u.buffer = 0 } },
+        { PUMP | READONLY | 1, { .op = LINK_LOOKUP, .client = 1 } },
+        { PUMP, { .op = LINK_PUBLISH, .client = 0, .u.publication = { 0, 0, 0666, { "a" } } } },
+        { PUMP, { .op = LINK_NAMES, .client = 1, .u.name = { "" } } },
+        { PUMP, { .op = LINK_OPEN, .client = 1, .u.opening = { 1, UINT32_MAX, { "a" } } } },
+        { PUMP, { .op = LINK_UNPUBLISH, .client = 1, .u.name = { "a" } } },
         { PUMP, { .op = LINK_FREE, .client = 0, .u.buffer = 0 } },
         { PUMP | FOREIGN | 1, { .op = LINK_LOOKUP, .client = 1 } },
         { 0, { .op = LINK_FREE, .client = 1, .u.buffer = 0 } },

@@ -11,6 +11,7 @@ libunit_la_SOURCES = \
 	tests/unit/mock-backend.c tests/unit/mock-backend.h \
 	tests/unit/rig.c tests/unit/rig.h \
 	tests/unit/samples.c tests/unit/samples.h \
+	tests/unit/stock.c tests/unit/stock.h \
 	tests/unit/support.c tests/unit/support.h
 libunit_la_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(EVENT_CFLAGS)
 libunit_la_LIBADD = libdaemon.la
@@ -30,12 +31,14 @@ unit_programs = \
 	tests/unit/test-extents \
 	tests/unit/test-fake \
 	tests/unit/test-fault \
+	tests/unit/test-identity \
 	tests/unit/test-job \
 	tests/unit/test-kernel-abi \
 	tests/unit/test-memfd \
 	tests/unit/test-memory \
 	tests/unit/test-memory-foreign \
 	tests/unit/test-message \
+	tests/unit/test-names \
 	tests/unit/test-offenders \
 	tests/unit/test-parse \
 	tests/unit/test-pci \
@@ -48,10 +51,12 @@ unit_programs = \
 	tests/unit/test-service-hostile \
 	tests/unit/test-session \
 	tests/unit/test-service-list \
+	tests/unit/test-sharing \
 	tests/unit/test-slots \
 	tests/unit/test-spans \
 	tests/unit/test-spantable \
 	tests/unit/test-store \
+	tests/unit/test-store-find \
 	tests/unit/test-upstream \
 	tests/unit/test-watch \
 	tests/unit/test-store-limits \
@@ -102,6 +107,10 @@ tests_unit_test_fault_SOURCES = tests/unit/test-fault.c
 tests_unit_test_fault_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_fault_LDADD = $(unit_ldadd)
 
+tests_unit_test_identity_SOURCES = tests/unit/test-identity.c
+tests_unit_test_identity_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_identity_LDADD = $(unit_ldadd)
+
 tests_unit_test_job_SOURCES = tests/unit/test-job.c
 tests_unit_test_job_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_job_LDADD = $(unit_ldadd)
@@ -125,6 +134,10 @@ tests_unit_test_memory_foreign_LDADD = $(unit_ldadd)
 tests_unit_test_message_SOURCES = tests/unit/test-message.c
 tests_unit_test_message_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_message_LDADD = $(unit_ldadd)
+
+tests_unit_test_names_SOURCES = tests/unit/test-names.c
+tests_unit_test_names_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_names_LDADD = $(unit_ldadd)
 
 tests_unit_test_offenders_SOURCES = tests/unit/test-offenders.c
 tests_unit_test_offenders_CPPFLAGS = $(unit_cppflags)
@@ -171,6 +184,10 @@ tests_unit_test_service_list_SOURCES = tests/unit/test-service-list.c
 tests_unit_test_service_list_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_service_list_LDADD = $(unit_ldadd)
 
+tests_unit_test_sharing_SOURCES = tests/unit/test-sharing.c
+tests_unit_test_sharing_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_sharing_LDADD = $(unit_ldadd)
+
 tests_unit_test_slots_SOURCES = tests/unit/test-slots.c
 tests_unit_test_slots_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_slots_LDADD = $(unit_ldadd)
@@ -186,6 +203,10 @@ tests_unit_test_spantable_LDADD = $(unit_ldadd)
 tests_unit_test_store_SOURCES = tests/unit/test-store.c
 tests_unit_test_store_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_store_LDADD = $(unit_ldadd)
+
+tests_unit_test_store_find_SOURCES = tests/unit/test-store-find.c
+tests_unit_test_store_find_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_store_find_LDADD = $(unit_ldadd)
 
 tests_unit_test_upstream_SOURCES = tests/unit/test-upstream.c
 tests_unit_test_upstream_CPPFLAGS = $(unit_cppflags)

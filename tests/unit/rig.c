@@ -93,7 +93,9 @@ void rig_open(struct rig *rig, struct backend *backend, uint32_t max_clients, ui
         .clients = max_clients,
         .buffers = 1 << 20,
         .buffers_of_client = max_buffers,
-        .user = { { 1 << 20, QUOTA_UNLIMITED, QUOTA_UNLIMITED, QUOTA_UNLIMITED } },
+        .shares = 1 << 20,
+        .user = { { 1 << 20, QUOTA_UNLIMITED, QUOTA_UNLIMITED, QUOTA_UNLIMITED, 1 << 20,
+                    1 << 20 } },
     };
 
     *rig = (struct rig){ .backend = backend, .broker = -1 };
@@ -164,6 +166,25 @@ bool rig_receive(struct rig *rig, struct link_reply *ret, struct wire_fds *ret_f
     return false;
 }
 
+int rig_ask(struct rig *rig, struct link_request *request, int fd, struct link_reply *reply,
+            struct wire_fds *fds)
+{
+    static uint64_t tag;
+    CLEANUP_FDS struct wire_fds unwanted = WIRE_FDS_NONE;
+
+    fds = fds ? fds : &unwanted;
+    request->tag = ++tag << 32;
+    memset(reply, 0xa5, sizeof(*reply));
+    if (rig_send(rig, request, sizeof(*request), fd) < 0 || !rig_receive(rig, reply, fds) ||
+        reply->op != request->op || reply->tag != request->tag || reply->error < 0)
+        return -1;
+    /* A refusal says why, and comes without descriptors. */
+    if (reply->error && (reply->u.fault.error != reply->error || strlen(reply->u.fault.text) <= 5 ||
+                         fds->count > 0))
+        return -1;
+    return reply->error;
+}
+
 size_t rig_drain(struct rig *rig)
 {
     struct link_reply reply;
@@ -196,8 +217,8 @@ bool rig_empty(const struct rig *rig)
     const struct store *store = &rig->service.store;
 
     return store->client_count == 0 && store->buffers.count == 0 && store->bytes == 0 &&
-           store->huge_bytes == 0 && rig->service.jobs == 0 && rig->service.pinned == 0 &&
-           rig->memory.charged == 0;
+           store->huge_bytes == 0 && store->shares == 0 && rig->service.names.count == 0 &&
+           rig->service.jobs == 0 && rig->service.pinned == 0 && rig->memory.charged == 0;
 }
 
 bool rig_close(struct rig *rig)

@@ -57,6 +57,15 @@ int rig_send(struct rig *rig, const void *bytes, size_t size, int fd);
 /** rig_receive() - the next reply. Return: false if none comes within seconds, or the link ended. */
 bool rig_receive(struct rig *rig, struct link_reply *ret, struct wire_fds *ret_fds);
 
+/**
+ * rig_ask() - send a request with a tag of its own, and wait for its answer
+ * @fd: as in rig_send()
+ * @fds: of the reply; NULL: they are dropped
+ * Return: 0 or the positive errno of the reply; -1: it is none that fits the request, or none came.
+ */
+int rig_ask(struct rig *rig, struct link_request *request, int fd, struct link_reply *reply,
+            struct wire_fds *fds);
+
 /** rig_drain() - pump, and throw away all replies that are there. Return: how many. */
 size_t rig_drain(struct rig *rig);
 

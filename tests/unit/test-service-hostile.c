@@ -104,7 +104,9 @@ static void unknown_operations(void **state)
 static void wrong_numbers_of_descriptors(void **state)
 {
     static const uint32_t none[] = { LINK_CLIENT_NEW, LINK_CLIENT_GONE, LINK_ALLOC,
-                                     LINK_FREE,       LINK_LIST,        LINK_STATUS };
+                                     LINK_FREE,       LINK_LIST,        LINK_STATUS,
+                                     LINK_SHARE,      LINK_PUBLISH,     LINK_OPEN,
+                                     LINK_NAMES,      LINK_UNPUBLISH,   LINK_GROUPS };
     size_t before;
 
     (void)state;
@@ -322,13 +324,33 @@ static void link_ends(void **state)
     assert_true(rig_empty(&rig));
     rig_start_broker(&rig);
     /* Longer than any message, and with more descriptors than any. */
-    assert_int_equal(rig_send(&rig, (char[100]){ 0 }, 100, rig.broker), 0);
+    assert_int_equal(
+        rig_send(&rig, &(char[sizeof(message) + 1]){ 0 }, sizeof(message) + 1, rig.broker), 0);
     rig_pump(&rig);
     assert_true(rig.ended);
     assert_int_equal(rig.end_error, -EMSGSIZE);
 }
 
 #define MESSAGES 100000
+
+/* One that there is; or one that the table could have given: place and, low, how often used. */
+static uint64_t some_buffer(uint64_t *random)
+{
+    uint32_t cursor = (uint32_t)support_below(random, 64);
+    const struct buffer *buffer = slots_next(&rig.service.store.buffers, &cursor);
+
+    if (buffer && support_below(random, 2))
+        return buffer->id;
+    return support_below(random, 200) << 32 | support_below(random, 80);
+}
+
+/* One of few, so that it is there sometimes. */
+static struct link_name some_name(uint64_t *random)
+{
+    struct link_name name = { .text = { (char)('a' + support_below(random, 8)), '\0' } };
+
+    return name;
+}
 
 /* Mostly such that they reach something: few clients, few buffers, sizes around a page. */
 static void make_message(struct link_request *message, uint64_t *random)
@@ -337,6 +359,8 @@ static void make_message(struct link_request *message, uint64_t *random)
     if (support_below(random, 16) == 0)
         return;
     message->op = (uint32_t)support_below(random, LINK_OP_END + 1);
+    if (message->op > LINK_REGISTER && message->op < LINK_SHARE)
+        message->op = LINK_ALLOC;
     message->client = 1 + support_below(random, CLIENTS + 1);
     switch (message->op) {
     case LINK_ALLOC:
@@ -350,10 +374,30 @@ static void make_message(struct link_request *message, uint64_t *random)
             (struct link_registration){ .offset = support_below(random, 2) * K4,
                                         .size = support_below(random, 3) * K4 };
         break;
+    case LINK_PUBLISH:
+        message->u.publication = (struct link_publication){
+            .buffer = some_buffer(random),
+            .group = UINT32_MAX,
+            .mode = (uint32_t)support_below(random, 01000),
+            .name = some_name(random),
+        };
+        break;
+    case LINK_OPEN:
+        message->u.opening.access = (uint32_t)support_below(random, 4);
+        message->u.opening.owner = UINT32_MAX;
+        message->u.opening.name = some_name(random);
+        break;
+    case LINK_NAMES:
+    case LINK_UNPUBLISH:
+        message->u.name = some_name(random);
+        break;
+    case LINK_GROUPS:
+        message->u.groups.count = (uint32_t)support_below(random, LINK_GROUPS_CHUNK + 2);
+        break;
     case LINK_FREE:
     case LINK_LIST:
-        /* The ids that the table gives at the moment: place and, low, how often used. */
-        message->u.buffer = support_below(random, 200) << 32 | support_below(random, 80);
+    case LINK_SHARE:
+        message->u.buffer = some_buffer(random);
         break;
     case LINK_CLIENT_GONE:
         /* Rarely, so that something gathers meanwhile. */
@@ -372,13 +416,15 @@ static int some_descriptor(uint32_t op, uint64_t *random)
 
     if (op == LINK_REGISTER && support_below(random, 4))
         return rig_memory(2 * K4);
+    if (buffer && buffer->readonly_fd >= 0 && support_below(random, 2))
+        return fcntl(buffer->readonly_fd, F_DUPFD_CLOEXEC, 0);
     return buffer ? fcntl(buffer->fd, F_DUPFD_CLOEXEC, 0) : open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 static void any_messages(void **state)
 {
     uint64_t random = support_seed();
-    size_t bad = 0, answered = 0, most = 0;
+    size_t bad = 0, answered = 0, most = 0, names = 0, shares = 0;
 
     (void)state;
     for (int i = 0; i < MESSAGES; i++) {
@@ -398,6 +444,10 @@ static void any_messages(void **state)
         r = service_request(&rig.service, &message, size, &fds);
         assert_true(r == 0 || r == -EBADMSG);
         bad += r < 0;
+        if (rig.service.names.count > names)
+            names = rig.service.names.count;
+        if (rig.service.store.shares > shares)
+            shares = rig.service.store.shares;
         if (rig.service.store.buffers.count > most)
             most = rig.service.store.buffers.count;
         if (i % 32 == 0)
@@ -416,6 +466,7 @@ static void any_messages(void **state)
     assert_true(bad > MESSAGES / 10 && bad < MESSAGES / 10 * 9);
     assert_true(answered > MESSAGES / 10);
     assert_true(most > CLIENTS);
+    assert_true(names > 0 && shares > 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -196,9 +196,9 @@ static void user_pays_once(void **state)
     struct buffer *buffer = add(a, 2 * SIZE, PAGE_4K);
 
     (void)state;
-    assert_int_equal(store_hold(&store, b, buffer, NULL), 0);
-    assert_int_equal(store_hold(&store, b, buffer, NULL), 0);
-    assert_int_equal(store_hold(&store, a, buffer, NULL), 0);
+    assert_int_equal(store_hold(&store, b, buffer, DMABUFD_READ_WRITE, NULL), 0);
+    assert_int_equal(store_hold(&store, b, buffer, DMABUFD_READ_WRITE, NULL), 0);
+    assert_int_equal(store_hold(&store, a, buffer, DMABUFD_READ_WRITE, NULL), 0);
     assert_int_equal(used(a, QUOTA_SMALL), 2 * SIZE);
     assert_null(drop(a, buffer));
     assert_int_equal(used(b, QUOTA_SMALL), 2 * SIZE);
@@ -215,7 +215,7 @@ static void users_pay_each(void **state)
     struct buffer *buffer = add(a, 2 * SIZE, PAGE_4K);
 
     (void)state;
-    assert_int_equal(store_hold(&store, b, buffer, NULL), 0);
+    assert_int_equal(store_hold(&store, b, buffer, DMABUFD_READ_WRITE, NULL), 0);
     assert_int_equal(used(a, QUOTA_SMALL), 2 * SIZE);
     assert_int_equal(used(b, QUOTA_SMALL), 2 * SIZE);
     assert_null(drop(a, buffer));
@@ -235,7 +235,7 @@ static void holding_is_refused_at_the_limit(void **state)
     struct fault fault = { 0 };
 
     (void)state;
-    assert_int_equal(store_hold(&store, b, shared, &fault), -ENOMEM);
+    assert_int_equal(store_hold(&store, b, shared, DMABUFD_READ_WRITE, &fault), -ENOMEM);
     assert_int_equal(fault.code, DMABUFD_CODE_NO_MEMORY);
     assert_non_null(strstr(fault.text, "--memory-limit-per-user"));
     assert_null(store_held(&store, b, shared->id));
@@ -244,7 +244,7 @@ static void holding_is_refused_at_the_limit(void **state)
     assert_int_equal(used(b, QUOTA_SMALL), 2 * SIZE);
     assert_int_equal(shared->holders, 1);
     end(drop(b, own));
-    assert_int_equal(store_hold(&store, b, shared, &fault), 0);
+    assert_int_equal(store_hold(&store, b, shared, DMABUFD_READ_WRITE, &fault), 0);
     assert_null(drop(b, shared));
     end(drop(a, shared));
     store_client_free(&store, a);
