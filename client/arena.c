@@ -241,13 +241,13 @@ static void mark_holed(struct arena *arena, const struct arena_range *range)
 }
 
 int arena_map(struct arena *arena, const struct arena_range *range, int fd, uint64_t start,
-              struct fault *fault)
+              enum dmabufd_access access, struct fault *fault)
 {
+    int prot = access == DMABUFD_READ_ONLY ? PROT_READ : PROT_READ | PROT_WRITE;
     void *place = arena_pointer(arena, range);
     int error;
 
-    if (mmap(place, range->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
-             (off_t)start) != MAP_FAILED)
+    if (mmap(place, range->size, prot, MAP_SHARED | MAP_FIXED, fd, (off_t)start) != MAP_FAILED)
         return 0;
     error = errno;
     /* Kernels before 6.13 take the reservation away before they fail like that, and who knows what

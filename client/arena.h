@@ -106,12 +106,13 @@ int arena_place(struct arena *arena, uint64_t size, uint64_t page_size,
 void arena_unplace(struct arena *arena, const struct arena_range *range);
 
 /**
- * arena_map() - put the memory of @fd from @start on at its place, readable and writable
+ * arena_map() - put the memory of @fd from @start on at its place
+ * @access: as @fd is open
  * Return: 0 or a negative errno of mmap(2). After -ENOMEM the place is lost and must not be given
  * back; after another it is as it was.
  */
 int arena_map(struct arena *arena, const struct arena_range *range, int fd, uint64_t start,
-              struct fault *fault);
+              enum dmabufd_access access, struct fault *fault);
 
 /** arena_publish() - write the entries: from now on the range translates. */
 void arena_publish(struct arena *arena, const struct arena_range *range,

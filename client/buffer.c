@@ -53,6 +53,9 @@ static int check_memory(dmabufd *d, const dmabufd_buffer *buffer, bool is_new, s
     if (fstat(buffer->fd, &st) < 0)
         return fault_set(fault, DMABUFD_CODE_OK, errno, "cannot look at the buffer: %s",
                          strerror(errno));
+    if ((fcntl(buffer->fd, F_GETFL) & O_ACCMODE) !=
+        (buffer->access == DMABUFD_READ_ONLY ? O_RDONLY : O_RDWR))
+        return call_violation(d, "a buffer with another right than its descriptor has", fault);
     if (buffer->registered)
         return 0;
     if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != buffer->size)
@@ -105,7 +108,7 @@ static int place(dmabufd *d, dmabufd_buffer *buffer, struct fault *fault)
         return call_violation(d, "a buffer at an address that no page can have", fault);
     if (r < 0)
         return r;
-    r = arena_map(&d->arena, &range, buffer->fd, buffer->start, fault);
+    r = arena_map(&d->arena, &range, buffer->fd, buffer->start, buffer->access, fault);
     if (r < 0) {
         if (r != -ENOMEM)
             arena_unplace(&d->arena, &range);
@@ -118,11 +121,7 @@ static int place(dmabufd *d, dmabufd_buffer *buffer, struct fault *fault)
     return 0;
 }
 
-/*
- * Makes a buffer of a grant. @fd: the caller's descriptor of a looked-up buffer or of registered
- * memory, which becomes the buffer's on success; -1: it comes with the grant. @start: of registered
- * memory in its file, else NULL.
- */
+/* As buffer_adopt(), but leaves the grant to the caller if it fails. */
 static int adopt(dmabufd *d, const struct reply_buffer *granted, struct wire_fds *fds, int *fd,
                  const uint64_t *start, dmabufd_buffer **ret, struct fault *fault)
 {
@@ -138,6 +137,7 @@ static int adopt(dmabufd *d, const struct reply_buffer *granted, struct wire_fds
                                 .id = granted->id,
                                 .mode = granted->mode,
                                 .pin = granted->pin,
+                                .access = granted->access,
                                 .registered = start != NULL,
                                 .start = start ? *start : 0,
                                 .fd = -1 };
@@ -167,8 +167,8 @@ static int adopt(dmabufd *d, const struct reply_buffer *granted, struct wire_fds
     return 0;
 }
 
-static int adopt_or_give_up(dmabufd *d, struct reply *reply, int *fd, const uint64_t *start,
-                            dmabufd_buffer **ret, struct fault *fault)
+int buffer_adopt(dmabufd *d, struct reply *reply, int *fd, const uint64_t *start,
+                 dmabufd_buffer **ret, struct fault *fault)
 {
     int r;
 
@@ -252,7 +252,7 @@ int dmabufd_alloc_constrained(dmabufd *d, uint64_t size, uint64_t page_size,
         wire_fds_close(&reply.fds);
         return call_violation(d, "a buffer that was not asked for", fault);
     }
-    r = adopt_or_give_up(d, &reply, &none, NULL, &buffer, fault);
+    r = buffer_adopt(d, &reply, &none, NULL, &buffer, fault);
     if (r == 0)
         r = check_promise(d, buffer, constraints, fault);
     if (r == 0)
@@ -281,17 +281,18 @@ int dmabufd_segments_next(struct dmabufd_segments *segments, struct dmabufd_span
     return segments_next(segments, ret);
 }
 
-/* A descriptor of our own: the caller may close theirs at any time. */
-static int copy_descriptor(int fd, int *ret, struct fault *fault)
+/* A descriptor of our own: the caller may close theirs at any time. @writable: it has to be. */
+static int copy_descriptor(int fd, bool writable, int *ret, struct fault *fault)
 {
     int flags = fcntl(fd, F_GETFL);
     int copy;
 
     if (flags < 0)
         return fault_set(fault, DMABUFD_CODE_OK, EBADF, "descriptor %d is not open", fd);
-    if ((flags & O_ACCMODE) != O_RDWR || (flags & O_PATH))
-        return fault_set(fault, DMABUFD_CODE_OK, EACCES,
-                         "descriptor %d is not open for reading and writing", fd);
+    if ((flags & O_PATH) || (flags & O_ACCMODE) == O_WRONLY ||
+        (writable && (flags & O_ACCMODE) != O_RDWR))
+        return fault_set(fault, DMABUFD_CODE_OK, EACCES, "descriptor %d is not open for reading%s",
+                         fd, writable ? " and writing" : "");
     copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (copy < 0)
         return fault_set(fault, DMABUFD_CODE_OK, errno, "cannot copy descriptor %d: %s", fd,
@@ -311,7 +312,7 @@ int dmabufd_lookup(dmabufd *d, int fd, dmabufd_buffer **ret)
     struct reply reply;
     int r;
 
-    r = copy_descriptor(fd, &copy, fault);
+    r = copy_descriptor(fd, false, &copy, fault);
     if (r < 0)
         return r;
     sent.fd[0] = copy;
@@ -321,7 +322,7 @@ int dmabufd_lookup(dmabufd *d, int fd, dmabufd_buffer **ret)
     r = call_run(d, &request, &sent, DMABUFD__PROTO__REPLY__BODY_BUFFER, &reply, fault);
     if (r < 0)
         return r;
-    return adopt_or_give_up(d, &reply, &copy, NULL, ret, fault);
+    return buffer_adopt(d, &reply, &copy, NULL, ret, fault);
 }
 
 int dmabufd_register(dmabufd *d, int fd, uint64_t offset, uint64_t size,
@@ -342,7 +343,7 @@ int dmabufd_register(dmabufd *d, int fd, uint64_t offset, uint64_t size,
     constraints = constraints ? constraints : &none;
     r = constraints_check(constraints, fault);
     if (r == 0)
-        r = copy_descriptor(fd, &copy, fault);
+        r = copy_descriptor(fd, true, &copy, fault);
     if (r < 0)
         return r;
     put_constraints(constraints, &message);
@@ -360,7 +361,7 @@ int dmabufd_register(dmabufd *d, int fd, uint64_t offset, uint64_t size,
         wire_fds_close(&reply.fds);
         return call_violation(d, "a buffer that was not asked for", fault);
     }
-    r = adopt_or_give_up(d, &reply, &copy, &offset, &buffer, fault);
+    r = buffer_adopt(d, &reply, &copy, &offset, &buffer, fault);
     if (r == 0)
         r = check_promise(d, buffer, constraints, fault);
     if (r == 0)
@@ -432,6 +433,11 @@ enum dmabufd_address_mode dmabufd_buffer_mode(const dmabufd_buffer *buffer)
 enum dmabufd_pin dmabufd_buffer_pin(const dmabufd_buffer *buffer)
 {
     return buffer->pin;
+}
+
+enum dmabufd_access dmabufd_buffer_access(const dmabufd_buffer *buffer)
+{
+    return buffer->access;
 }
 
 int dmabufd_buffer_fd(const dmabufd_buffer *buffer)

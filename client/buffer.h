@@ -16,12 +16,24 @@ struct dmabufd_buffer {
     size_t span_count;
     enum dmabufd_address_mode mode;
     enum dmabufd_pin pin;
+    enum dmabufd_access access;
     int fd;
     uint64_t start;  /* of registered memory in its file, bytes */
     bool registered; /* the program made the memory */
     struct arena_range range;
     LIST_ENTRY(dmabufd_buffer) entry; /* dmabufd::buffers or told */
 };
+
+/**
+ * buffer_adopt() - make a buffer of a grant, or give the grant up
+ * @reply: of the kind BUFFER; its descriptors are gone when this returns
+ * @fd: the caller's descriptor of a looked-up buffer or of registered memory, which becomes the
+ *      buffer's on success; -1: it comes with the grant
+ * @start: of registered memory in its file, else NULL
+ * Return: 0; -EMFILE; -ENOMEM; -ENXIO; -EPROTO.
+ */
+int buffer_adopt(dmabufd *d, struct reply *reply, int *fd, const uint64_t *start,
+                 dmabufd_buffer **ret, struct fault *fault);
 
 /** buffer_drop_all() - forget every buffer of a connection that is about to end; tells nobody. */
 void buffer_drop_all(dmabufd *d);

@@ -253,7 +253,8 @@ int call_run(dmabufd *d, proto_request *request, const struct wire_fds *fds,
         wire_fds_close(&ret->fds);
         return r;
     }
-    if (ret->kind != DMABUFD__PROTO__REPLY__BODY_BUFFER && (ret->fds.count > 0 || ret->fds.lost)) {
+    if (ret->kind != DMABUFD__PROTO__REPLY__BODY_BUFFER &&
+        ret->kind != DMABUFD__PROTO__REPLY__BODY_SHARE && (ret->fds.count > 0 || ret->fds.lost)) {
         wire_fds_close(&ret->fds);
         return call_violation(d, "a descriptor where none belongs", fault);
     }

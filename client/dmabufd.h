@@ -80,6 +80,25 @@ struct dmabufd_buffer_info {
     uint32_t span_count; /**< length of its scatter list */
     uint32_t holds;      /**< of this connection */
     uint32_t holders;    /**< connections that hold it */
+    uint32_t access;     /**< enum dmabufd_access: the best right that this connection came by */
+};
+
+/** Longest name that a buffer can be published under, bytes. */
+#define DMABUFD_NAME_MAX 63
+
+/** Any user, as the owner of a name; and the caller's own group, as the group of one. */
+#define DMABUFD_OWNER_ANY UINT32_C(0xffffffff)
+#define DMABUFD_GROUP_OWN UINT32_C(0xffffffff)
+
+/** struct dmabufd_name_info - a line of dmabufd_names() */
+struct dmabufd_name_info {
+    char name[DMABUFD_NAME_MAX + 1];
+    uint64_t id;      /**< of the buffer */
+    uint64_t size;    /**< bytes */
+    uint32_t owner;   /**< user that published it */
+    uint32_t group;   /**< whose members have the permissions of the group */
+    uint32_t mode;    /**< permissions, as of a file */
+    uint32_t holders; /**< connections that hold the buffer */
 };
 
 /**
@@ -144,15 +163,17 @@ int dmabufd_alloc_constrained(dmabufd *d, uint64_t size, uint64_t page_size,
 /**
  * dmabufd_lookup() - become a holder of a buffer whose descriptor another process passed to us
  * @d: connection
- * @fd: descriptor of the buffer, from dmabufd_buffer_fd() of its holder; stays the caller's, who
- *      may close it afterwards
+ * @fd: descriptor of the buffer, from dmabufd_buffer_fd() or dmabufd_share() of its holder; stays
+ *      the caller's, who may close it afterwards
  * @ret: receives a buffer with the same pages and spans; end it with dmabufd_free()
  *
- * Possession of the descriptor is the permission. A holder that is another user than those there are
- * is charged for the buffer, too (--memory-limit-per-user). Looking up a buffer that this connection
- * already holds gives a second, independent dmabufd_buffer.
+ * Possession of the descriptor is the permission: one of dmabufd_buffer_fd() gives a buffer that can
+ * be written, one of dmabufd_share() a buffer that can be read, see dmabufd_buffer_access(). A
+ * descriptor that was opened anew through /proc is none. A holder that is another user than those
+ * there are is charged for the buffer, too (--memory-limit-per-user). Looking up a buffer that this
+ * connection already holds gives a second, independent dmabufd_buffer.
  *
- * Return: 0; -EBADF: @fd is not open; -EACCES: it is not open for reading and writing; -ENXIO: not
+ * Return: 0; -EBADF: @fd is not open; -EACCES: it is not open for reading; -ENXIO: not
  * a buffer of this daemon, or one into which a holder punched a hole; -EMFILE; -ENOMEM; -ESHUTDOWN;
  * -EOPNOTSUPP (the kernel cannot compare open files); -ENOTCONN; -EPROTO.
  */
@@ -169,8 +190,8 @@ int dmabufd_lookup(dmabufd *d, int fd, dmabufd_buffer **ret);
  * @ret: receives a buffer of these pages; dmabufd_free() of it unpins them
  *
  * The buffer is a mapping of its own: dmabufd_translate() takes pointers into
- * dmabufd_buffer_data(), not into other mappings of the memfd. dmabufd_lookup() does not know it;
- * another process registers the memfd itself. During the call the memfd's file position must not be
+ * dmabufd_buffer_data(), not into other mappings of the memfd. dmabufd_lookup() does not know it, and
+ * it cannot be shared or published; another process registers the memfd itself. During the call the memfd's file position must not be
  * relied on (read(2), write(2), lseek(2) through any descriptor of the same open file).
  *
  * Return: as dmabufd_alloc_constrained(), and: -EBADF: @fd is not open; -EACCES: not open for
@@ -179,6 +200,64 @@ int dmabufd_lookup(dmabufd *d, int fd, dmabufd_buffer **ret);
  */
 int dmabufd_register(dmabufd *d, int fd, uint64_t offset, uint64_t size,
                      const struct dmabufd_constraints *constraints, dmabufd_buffer **ret);
+
+/**
+ * dmabufd_share() - a descriptor of the buffer that cannot be written through
+ * @buffer: not one of dmabufd_register()
+ * @ret_fd: receives the descriptor, close-on-exec, the caller's: pass it to another process, which
+ *          becomes a holder with dmabufd_lookup() and maps the memory readable, and close it
+ *
+ * Protects from processes, not from devices: whoever is told an address can have a device that it owns
+ * write there. Does not protect from root, from a daemon's own user if that is not root, nor from
+ * whoever may use /dev/iommu or /dev/udmabuf, which pin memory without asking how it is open.
+ *
+ * Return: 0; -EOPNOTSUPP: the program made the memory, and could change what others may do with it;
+ * -EMFILE: the daemon's limit, or no descriptor free here; -EIO; -ENOTCONN; -EPROTO.
+ */
+int dmabufd_share(const dmabufd_buffer *buffer, int *ret_fd);
+
+/**
+ * dmabufd_publish() - give a buffer a name by which other processes find it
+ * @buffer: not one of dmabufd_register()
+ * @name: 1 to DMABUFD_NAME_MAX bytes of A-Z a-z 0-9 . _ / -, not beginning with /
+ * @mode: who may open it, as of a file: 0600 this user, 0660 its group too, 0644 others for reading
+ *        only; at most 0666, and without writing if this buffer is DMABUFD_READ_ONLY
+ * @group: one that this user is a member of, or DMABUFD_GROUP_OWN
+ *
+ * This user becomes the owner of the name. The name keeps nothing alive: it lasts as long as anybody
+ * holds the buffer, also when this process is gone, or until dmabufd_unpublish(). A buffer can have
+ * several names; a name is one buffer, for all users of the daemon.
+ *
+ * Return: 0; -EINVAL: name or mode; -EEXIST: the name is taken; -EPERM: not a member of the group;
+ * -EACCES: read-only, and the mode lets somebody write; -EOPNOTSUPP: registered memory; -EMFILE: this
+ * user, or all together, have as many names as they may; -ENOTCONN; -EPROTO.
+ */
+int dmabufd_publish(const dmabufd_buffer *buffer, const char *name, uint32_t mode, uint32_t group);
+
+/**
+ * dmabufd_open() - become a holder of a buffer by its name
+ * @access: DMABUFD_READ_WRITE or DMABUFD_READ_ONLY
+ * @owner: user that must have published it, or DMABUFD_OWNER_ANY. Any user can be the first to take a
+ *         name: state whom you trust with your data
+ * @ret: receives the buffer; end it with dmabufd_free()
+ *
+ * Return: 0; -ENOENT: there is no such name, or none that this user may open, which is not told apart;
+ * -EACCES: this user may open it for reading only; -EPERM: published by somebody else than @owner;
+ * -EINVAL: name or access; -ENXIO, -EMFILE, -ENOMEM, -EOPNOTSUPP, -ENOTCONN, -EPROTO: as
+ * dmabufd_lookup() and dmabufd_share().
+ */
+int dmabufd_open(dmabufd *d, const char *name, enum dmabufd_access access, uint32_t owner,
+                 dmabufd_buffer **ret);
+
+/**
+ * dmabufd_unpublish() - take a name back
+ *
+ * Those who hold the buffer keep it.
+ *
+ * Return: 0; -ENOENT: there is no such name, or none that this user may open; -EPERM: another user
+ * published it; -EINVAL; -ENOTCONN; -EPROTO.
+ */
+int dmabufd_unpublish(dmabufd *d, const char *name);
 
 /**
  * dmabufd_free() - give up a buffer
@@ -194,8 +273,9 @@ int dmabufd_register(dmabufd *d, int fd, uint64_t offset, uint64_t size,
  */
 int dmabufd_free(dmabufd_buffer *buffer);
 
-/** dmabufd_buffer_data() - where the buffer is mapped, readable and writable; aligned to its page
- *  size, or to 2 MiB from that size on. Valid until dmabufd_free(). */
+/** dmabufd_buffer_data() - where the buffer is mapped, readable, and writable unless its access is
+ *  DMABUFD_READ_ONLY (a store is SIGSEGV then); aligned to its page size, or to 2 MiB from that size
+ *  on. Valid until dmabufd_free(). */
 void *dmabufd_buffer_data(const dmabufd_buffer *buffer);
 
 /** dmabufd_buffer_size() - bytes, a multiple of dmabufd_buffer_page_size(). */
@@ -213,11 +293,15 @@ enum dmabufd_address_mode dmabufd_buffer_mode(const dmabufd_buffer *buffer);
 /** dmabufd_buffer_pin() - how firmly its pages stay. */
 enum dmabufd_pin dmabufd_buffer_pin(const dmabufd_buffer *buffer);
 
+/** dmabufd_buffer_access() - whether its descriptor and its mapping can be written through. */
+enum dmabufd_access dmabufd_buffer_access(const dmabufd_buffer *buffer);
+
 /**
  * dmabufd_buffer_fd() - the descriptor that is the buffer
  *
  * Pass it to another process (SCM_RIGHTS, or inherit a dup) to share the buffer. Stays the
- * library's: dup it to keep it. Whoever has it can read and write the memory.
+ * library's: dup it to keep it. Whoever has it can do with the memory what dmabufd_buffer_access()
+ * says; dmabufd_share() makes one for reading only.
  */
 int dmabufd_buffer_fd(const dmabufd_buffer *buffer);
 
@@ -329,6 +413,14 @@ int dmabufd_segments_next(struct dmabufd_segments *segments, struct dmabufd_span
  * Return: 0; -ENOTCONN; -EPROTO; -ENOMEM.
  */
 int dmabufd_list(dmabufd *d, struct dmabufd_buffer_info **ret_list, size_t *ret_count);
+
+/**
+ * dmabufd_names() - the names that this user may open or owns, in the order of strcmp()
+ * @ret_list: malloc'ed array, free() it; NULL if there is none
+ * @ret_count: entries
+ * Return: 0; -ENOTCONN; -EPROTO; -ENOMEM.
+ */
+int dmabufd_names(dmabufd *d, struct dmabufd_name_info **ret_list, size_t *ret_count);
 
 /**
  * dmabufd_get_status() - ask the daemon how it is

@@ -21,6 +21,7 @@ libclient_la_SOURCES = \
 	client/query.c \
 	client/registry.c client/registry.h \
 	client/reply.c client/reply.h \
+	client/sharing.c \
 	client/translate.c
 libclient_la_LIBADD = libproto.la
 

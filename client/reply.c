@@ -40,6 +40,12 @@ static bool pin_plausible(Dmabufd__Proto__PinStrength pin)
            pin <= DMABUFD__PROTO__PIN_STRENGTH__PIN_LONGTERM;
 }
 
+static bool access_plausible(Dmabufd__Proto__Access access)
+{
+    return access == DMABUFD__PROTO__ACCESS__ACCESS_READ_ONLY ||
+           access == DMABUFD__PROTO__ACCESS__ACCESS_READ_WRITE;
+}
+
 static const char *parse_error(const Dmabufd__Proto__Error *message, struct fault *ret)
 {
     if (message->code == DMABUFD__PROTO__ERROR_CODE__ERROR_OK || message->errno_value == 0 ||
@@ -93,6 +99,8 @@ static const char *parse_buffer(const Dmabufd__Proto__BufferReply *message,
         return "a buffer of an impossible size";
     if (!mode_plausible(message->mode) || !pin_plausible(message->pin))
         return "a buffer of unknown address mode or pin strength";
+    if (!access_plausible(message->access))
+        return "a buffer with an unknown right";
     if (message->span_count == 0 || message->span_count > message->size / PAGE_MIN ||
         message->spans.len > sizeof(ret->inline_spans))
         return "a buffer with an impossible number of spans";
@@ -101,6 +109,7 @@ static const char *parse_buffer(const Dmabufd__Proto__BufferReply *message,
     ret->page_size = message->page_size;
     ret->mode = (enum dmabufd_address_mode)message->mode;
     ret->pin = (enum dmabufd_pin)message->pin;
+    ret->access = (enum dmabufd_access)message->access;
     ret->span_count = message->span_count;
     ret->inline_bytes = message->spans.len;
     if (message->spans.len > 0)
@@ -117,15 +126,43 @@ static const char *parse_list(const Dmabufd__Proto__ListReply *message, struct r
     for (size_t i = 0; i < message->n_buffers; i++) {
         const Dmabufd__Proto__BufferInfo *info = message->buffers[i];
 
+        if (!access_plausible(info->access))
+            return "a list of buffers with unknown rights";
         ret->entry[i] = (struct dmabufd_buffer_info){ .id = info->buffer,
                                                       .size = info->size,
                                                       .page_size = info->page_size,
                                                       .span_count = info->span_count,
                                                       .holds = info->holds,
-                                                      .holders = info->holders };
+                                                      .holders = info->holders,
+                                                      .access = info->access };
     }
     ret->count = message->n_buffers;
     ret->next = message->next;
+    return NULL;
+}
+
+static const char *parse_names(const Dmabufd__Proto__NamesReply *message, struct reply_names *ret)
+{
+    if (message->n_names > PROTO_NAMES_PAGE)
+        return "a page of names that is too long";
+    if (message->n_names == 0 && message->more)
+        return "an empty page of names before the end";
+    for (size_t i = 0; i < message->n_names; i++) {
+        const Dmabufd__Proto__NameInfo *info = message->names[i];
+        struct dmabufd_name_info *entry = &ret->entry[i];
+
+        if (!*info->name || strlen(info->name) > PROTO_NAME_MAX)
+            return "a name of an impossible length";
+        *entry = (struct dmabufd_name_info){ .id = info->buffer,
+                                             .size = info->size,
+                                             .owner = info->owner,
+                                             .group = info->group,
+                                             .mode = info->mode,
+                                             .holders = info->holders };
+        copy_text(entry->name, sizeof(entry->name), info->name);
+    }
+    ret->count = message->n_names;
+    ret->more = message->more;
     return NULL;
 }
 
@@ -160,6 +197,12 @@ int reply_parse(const proto_reply *message, struct reply *ret, const char **ret_
     case DMABUFD__PROTO__REPLY__BODY_BUFFER:
         why = parse_buffer(message->buffer, &ret->buffer);
         break;
+    case DMABUFD__PROTO__REPLY__BODY_NAMES:
+        why = parse_names(message->names, &ret->names);
+        break;
+    case DMABUFD__PROTO__REPLY__BODY_SHARE:
+    case DMABUFD__PROTO__REPLY__BODY_PUBLISH:
+    case DMABUFD__PROTO__REPLY__BODY_UNPUBLISH:
     case DMABUFD__PROTO__REPLY__BODY_FREE:
         why = NULL;
         break;

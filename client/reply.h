@@ -37,6 +37,7 @@ struct reply_buffer {
     uint64_t page_size;
     enum dmabufd_address_mode mode;
     enum dmabufd_pin pin;
+    enum dmabufd_access access;
     uint32_t span_count;
     size_t inline_bytes; /* 0: the list is in a memfd */
     unsigned char inline_spans[PROTO_SPANS_INLINE_MAX * sizeof(struct dmabufd_span)];
@@ -49,6 +50,13 @@ struct reply_list {
     uint64_t next;
 };
 
+/** One page of the list of names. */
+struct reply_names {
+    struct dmabufd_name_info entry[PROTO_NAMES_PAGE];
+    size_t count;
+    bool more;
+};
+
 struct reply {
     Dmabufd__Proto__Reply__BodyCase kind;
     struct wire_fds fds; /* the receiver's; WIRE_FDS_NONE before */
@@ -57,6 +65,7 @@ struct reply {
         struct reply_hello hello;
         struct reply_buffer buffer;
         struct reply_list list;
+        struct reply_names names;
         struct dmabufd_status status;
     };
 };

@@ -170,6 +170,71 @@ size_t raw_register(void *out, uint64_t id, uint64_t size)
     return raw_pack(&request, out);
 }
 
+size_t raw_share(void *out, uint64_t id, uint64_t buffer)
+{
+    Dmabufd__Proto__ShareRequest body = DMABUFD__PROTO__SHARE_REQUEST__INIT;
+    proto_request request = DMABUFD__PROTO__REQUEST__INIT;
+
+    body.buffer = buffer;
+    request.id = id;
+    request.body_case = DMABUFD__PROTO__REQUEST__BODY_SHARE;
+    request.share = &body;
+    return raw_pack(&request, out);
+}
+
+size_t raw_publish(void *out, uint64_t id, uint64_t buffer, const char *name, uint32_t mode)
+{
+    Dmabufd__Proto__PublishRequest body = DMABUFD__PROTO__PUBLISH_REQUEST__INIT;
+    proto_request request = DMABUFD__PROTO__REQUEST__INIT;
+
+    body.buffer = buffer;
+    body.name = (char *)name;
+    body.group = UINT32_MAX;
+    body.mode = mode;
+    request.id = id;
+    request.body_case = DMABUFD__PROTO__REQUEST__BODY_PUBLISH;
+    request.publish = &body;
+    return raw_pack(&request, out);
+}
+
+size_t raw_open(void *out, uint64_t id, const char *name, uint32_t access)
+{
+    Dmabufd__Proto__OpenRequest body = DMABUFD__PROTO__OPEN_REQUEST__INIT;
+    proto_request request = DMABUFD__PROTO__REQUEST__INIT;
+
+    body.name = (char *)name;
+    body.access = (Dmabufd__Proto__Access)access;
+    body.owner = UINT32_MAX;
+    request.id = id;
+    request.body_case = DMABUFD__PROTO__REQUEST__BODY_OPEN;
+    request.open = &body;
+    return raw_pack(&request, out);
+}
+
+size_t raw_names(void *out, uint64_t id, const char *after)
+{
+    Dmabufd__Proto__NamesRequest body = DMABUFD__PROTO__NAMES_REQUEST__INIT;
+    proto_request request = DMABUFD__PROTO__REQUEST__INIT;
+
+    body.after = (char *)after;
+    request.id = id;
+    request.body_case = DMABUFD__PROTO__REQUEST__BODY_NAMES;
+    request.names = &body;
+    return raw_pack(&request, out);
+}
+
+size_t raw_unpublish(void *out, uint64_t id, const char *name)
+{
+    Dmabufd__Proto__UnpublishRequest body = DMABUFD__PROTO__UNPUBLISH_REQUEST__INIT;
+    proto_request request = DMABUFD__PROTO__REQUEST__INIT;
+
+    body.name = (char *)name;
+    request.id = id;
+    request.body_case = DMABUFD__PROTO__REQUEST__BODY_UNPUBLISH;
+    request.unpublish = &body;
+    return raw_pack(&request, out);
+}
+
 int raw_send_allocate(int sock, uint64_t id, uint64_t size)
 {
     unsigned char bytes[PROTO_REQUEST_MAX];

@@ -50,6 +50,11 @@ size_t raw_lookup(void *out, uint64_t id);
 size_t raw_list(void *out, uint64_t id, uint64_t after);
 size_t raw_status(void *out, uint64_t id);
 size_t raw_register(void *out, uint64_t id, uint64_t size);
+size_t raw_share(void *out, uint64_t id, uint64_t buffer);
+size_t raw_publish(void *out, uint64_t id, uint64_t buffer, const char *name, uint32_t mode);
+size_t raw_open(void *out, uint64_t id, const char *name, uint32_t access);
+size_t raw_names(void *out, uint64_t id, const char *after);
+size_t raw_unpublish(void *out, uint64_t id, const char *name);
 
 /** Requests, packed and sent. Return: 0 or a negative errno. */
 int raw_send_allocate(int sock, uint64_t id, uint64_t size);

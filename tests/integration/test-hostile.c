@@ -43,7 +43,21 @@ static int stop(void **state)
     return 0;
 }
 
-enum kind { HELLO, ALLOCATE, FREE, LOOKUP, LIST, STATUS, REGISTER, KINDS };
+enum kind {
+    HELLO,
+    ALLOCATE,
+    FREE,
+    LOOKUP,
+    LIST,
+    STATUS,
+    REGISTER,
+    SHARE,
+    PUBLISH,
+    OPEN,
+    NAMES,
+    UNPUBLISH,
+    KINDS
+};
 
 /* Descriptors that belong to it. */
 static size_t fds_of(enum kind kind)
@@ -66,6 +80,16 @@ static size_t craft(enum kind kind, uint64_t id, void *out)
         return raw_list(out, id, NOBODYS);
     case REGISTER:
         return raw_register(out, id, 4096);
+    case SHARE:
+        return raw_share(out, id, NOBODYS);
+    case PUBLISH:
+        return raw_publish(out, id, NOBODYS, "hostile", 0666);
+    case OPEN:
+        return raw_open(out, id, "hostile", DMABUFD_READ_ONLY);
+    case NAMES:
+        return raw_names(out, id, "hostile");
+    case UNPUBLISH:
+        return raw_unpublish(out, id, "hostile");
     default:
         return raw_status(out, id);
     }
@@ -279,9 +303,11 @@ static bool extended_ends(enum kind kind, const char *tail, size_t size, bool in
     unsigned char bytes[PROTO_REQUEST_MAX];
     size_t at = craft(kind, 77, bytes);
 
-    /* Two bytes of id, then tag and length of the body. */
+    /* Two bytes of id, then tag, of one byte or two, and length of the body. */
+    unsigned char *length = bytes[2] & 0x80 ? &bytes[4] : &bytes[3];
+
     if (inside)
-        bytes[3] = (unsigned char)(bytes[3] + size);
+        *length = (unsigned char)(*length + size);
     memcpy(bytes + at, tail, size);
     return offence_ends(&bystander, kind != HELLO, bytes, at + size, fds_of(kind));
 }

@@ -302,7 +302,7 @@ static void mapping(void **unused)
     for (int i = 0; i < 100; i++) {
         assert_int_equal(arena_place(&arena, 8192, 4096, &span, 1, &range, &fault), 0);
         assert_int_equal(range.offset, 0); /* given back each time */
-        assert_int_equal(arena_map(&arena, &range, fd, 0, &fault), 0);
+        assert_int_equal(arena_map(&arena, &range, fd, 0, DMABUFD_READ_WRITE, &fault), 0);
         data = arena_pointer(&arena, &range);
         assert_int_equal(data[8191], i == 0 ? 0 : 42);
         data[8191] = 42;
@@ -311,7 +311,7 @@ static void mapping(void **unused)
     /* Nothing is there between two buffers. */
     assert_int_equal(msync(data, 8192, MS_ASYNC), 0);
     assert_int_equal(arena_place(&arena, 8192, 4096, &span, 1, &range, &fault), 0);
-    assert_int_equal(arena_map(&arena, &range, -1, 0, &fault), -EBADF);
+    assert_int_equal(arena_map(&arena, &range, -1, 0, DMABUFD_READ_WRITE, &fault), -EBADF);
     arena_unplace(&arena, &range);
     arena_deinit(&arena);
     close(fd);
