@@ -1,4 +1,6 @@
 # Programs to read; built with everything so that they stay true.
-noinst_PROGRAMS += examples/first
+noinst_PROGRAMS += examples/first examples/ring
 examples_first_SOURCES = examples/first.c
 examples_first_LDADD = libdmabufd.la
+examples_ring_SOURCES = examples/ring.c
+examples_ring_LDADD = libdmabufd.la

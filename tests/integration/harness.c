@@ -256,6 +256,12 @@ unsigned int daemon_log_count(const struct daemon *daemon, const char *text)
 
 pid_t spawn_as(uid_t uid, int (*function)(void *data), void *data)
 {
+    return spawn_in_groups(uid, NULL, 0, function, data);
+}
+
+pid_t spawn_in_groups(uid_t uid, const gid_t *groups, size_t count, int (*function)(void *data),
+                      void *data)
+{
     pid_t parent = getpid(), pid;
 
     fflush(NULL);
@@ -264,7 +270,8 @@ pid_t spawn_as(uid_t uid, int (*function)(void *data), void *data)
     if (pid > 0)
         return pid;
     if (getuid() == 0 && uid != 0 &&
-        (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0))
+        (setgroups(count, groups) < 0 || setresgid(uid, uid, uid) < 0 ||
+         setresuid(uid, uid, uid) < 0))
         _exit(99);
     /* Only now: becoming another user takes it back. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -87,6 +87,10 @@ unsigned int daemon_log_count(const struct daemon *daemon, const char *text);
  */
 pid_t spawn_as(uid_t uid, int (*function)(void *data), void *data);
 
+/** spawn_in_groups() - the same, and it is in these supplementary groups, as root has made it so. */
+pid_t spawn_in_groups(uid_t uid, const gid_t *groups, size_t count, int (*function)(void *data),
+                      void *data);
+
 /** join() - wait for a child. Return: its exit status, or 128 + signal. */
 int join(pid_t pid);
 

@@ -42,6 +42,29 @@ tests_integration_test_register_SOURCES = tests/integration/test-register.c
 tests_integration_test_register_CPPFLAGS = $(integration_cppflags)
 tests_integration_test_register_LDADD = libharness.la
 
+check_PROGRAMS += tests/integration/test-sharing
+TESTS += tests/integration/test-sharing
+tests_integration_test_sharing_SOURCES = tests/integration/test-sharing.c
+tests_integration_test_sharing_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_sharing_LDADD = libharness.la
+
+check_PROGRAMS += tests/integration/test-names
+TESTS += tests/integration/test-names
+tests_integration_test_names_SOURCES = tests/integration/test-names.c
+tests_integration_test_names_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_names_LDADD = libharness.la
+
+# The example is a part of the test, so that it can be run by users who may not look into this folder.
+check_LTLIBRARIES += tests/integration/libring.la
+tests_integration_libring_la_SOURCES = examples/ring.c
+tests_integration_libring_la_CPPFLAGS = $(AM_CPPFLAGS) -Dmain=example_ring
+tests_integration_libring_la_CFLAGS = $(AM_CFLAGS) -Wno-missing-prototypes
+check_PROGRAMS += tests/integration/test-ring
+TESTS += tests/integration/test-ring
+tests_integration_test_ring_SOURCES = tests/integration/test-ring.c
+tests_integration_test_ring_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_ring_LDADD = tests/integration/libring.la libharness.la
+
 check_PROGRAMS += tests/integration/test-heap
 TESTS += tests/integration/test-heap
 tests_integration_test_heap_SOURCES = tests/integration/test-heap.c
