@@ -11,8 +11,9 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "client/ctl-alloc.h"
+#include "client/ctl-ids.h"
 #include "client/ctl-output.h"
-#include "client/ctl.h"
 #include "common/cleanup.h"
 #include "common/parse.h"
 
@@ -29,6 +30,9 @@ static const char help[] =
     "  -H, --hold            keep them until SIGINT, SIGTERM or the end of standard input; fails\n"
     "                        if the daemon ends before\n"
     "  -a, --all             show scatter lists in full, not only the first 20 spans\n"
+    "      --publish=NAME        let others open it by this name; with --hold\n"
+    "      --mode=MODE           who may, as of a file (default: 0600)\n"
+    "      --group=GROUP         of the name (default: that of this process)\n"
     "\n"
     "What a device can take; the buffer meets it, or the request fails and says how close it "
     "came:\n"
@@ -49,6 +53,9 @@ struct request {
     struct dmabufd_constraints constraints;
     bool hold;
     bool all;
+    const char *publish; /* NULL: not */
+    uint32_t mode;
+    uint32_t group;
 };
 
 static uint64_t largest_span(const struct dmabufd_span *spans, size_t count)
@@ -68,11 +75,12 @@ static void show_text(const dmabufd_buffer *buffer, bool all)
     const struct dmabufd_span *spans = dmabufd_buffer_spans(buffer, &count);
 
     printf("buffer %" PRIu64 ": %s (%" PRIu64 " bytes) in pages of %s, mode %s, pin %s, "
-           "%zu span%s, largest %s\n",
+           "%s, %zu span%s, largest %s\n",
            dmabufd_buffer_id(buffer), size_text(dmabufd_buffer_size(buffer)).text,
            dmabufd_buffer_size(buffer), size_text(dmabufd_buffer_page_size(buffer)).text,
            dmabufd_mode_string(dmabufd_buffer_mode(buffer)),
-           dmabufd_pin_string(dmabufd_buffer_pin(buffer)), count, count == 1 ? "" : "s",
+           dmabufd_pin_string(dmabufd_buffer_pin(buffer)),
+           dmabufd_access_string(dmabufd_buffer_access(buffer)), count, count == 1 ? "" : "s",
            size_text(largest_span(spans, count)).text);
     shown = all || count <= ROWS_SHOWN ? count : ROWS_SHOWN;
     for (size_t i = 0; i < shown; i++) {
@@ -97,14 +105,24 @@ static json_t *buffer_json(const dmabufd_buffer *buffer)
                               json_pack("{s:o,s:o,s:o}", "offset", output_number(spans[i].offset),
                                         "dma_addr", output_address(spans[i].dma_addr), "length",
                                         output_number(spans[i].length)));
-    return json_pack("{s:o,s:o,s:o,s:s,s:s,s:o,s:o,s:o}", "id",
+    return json_pack("{s:o,s:o,s:o,s:s,s:s,s:s,s:o,s:o,s:o}", "id",
                      output_number(dmabufd_buffer_id(buffer)), "size",
                      output_number(dmabufd_buffer_size(buffer)), "page_size",
                      output_number(dmabufd_buffer_page_size(buffer)), "mode",
                      dmabufd_mode_string(dmabufd_buffer_mode(buffer)), "pin",
-                     dmabufd_pin_string(dmabufd_buffer_pin(buffer)), "span_count",
+                     dmabufd_pin_string(dmabufd_buffer_pin(buffer)), "access",
+                     dmabufd_access_string(dmabufd_buffer_access(buffer)), "span_count",
                      output_number(count), "largest_span",
                      output_number(largest_span(spans, count)), "spans", list);
+}
+
+void ctl_show_buffer(const struct ctl *ctl, const dmabufd_buffer *buffer, bool all)
+{
+    if (ctl->json)
+        output_json(buffer_json(buffer));
+    else
+        show_text(buffer, all);
+    fflush(stdout);
 }
 
 /* First and last byte: the memory is really there. */
@@ -116,11 +134,19 @@ static void touch(const dmabufd_buffer *buffer)
     data[dmabufd_buffer_size(buffer) - 1] = 1;
 }
 
+void ctl_hold_begin(sigset_t *ret_signals)
+{
+    sigemptyset(ret_signals);
+    sigaddset(ret_signals, SIGINT);
+    sigaddset(ret_signals, SIGTERM);
+    sigprocmask(SIG_BLOCK, ret_signals, NULL);
+}
+
 /*
  * Until a signal, the end of standard input or of the daemon. In the background of a terminal there
  * is no reading from it, and no end either. Return: exit status.
  */
-static int hold(dmabufd *d, const sigset_t *signals)
+int ctl_hold(dmabufd *d, const sigset_t *signals)
 {
     CLEANUP_FD int fd = signalfd(-1, signals, SFD_CLOEXEC);
     struct pollfd wait[] = { { .fd = STDIN_FILENO, .events = POLLIN },
@@ -173,13 +199,20 @@ static void show(const struct ctl *ctl, const struct request *request, dmabufd_b
         for (size_t i = 0; i < request->count; i++)
             json_array_append_new(list, buffer_json(buffers[i]));
         output_json(list);
-    } else if (ctl->json) {
-        output_json(buffer_json(buffers[0]));
+        fflush(stdout);
     } else {
         for (size_t i = 0; i < request->count; i++)
-            show_text(buffers[i], request->all);
+            ctl_show_buffer(ctl, buffers[i], request->all);
     }
-    fflush(stdout);
+}
+
+static bool publish(const struct request *request, const dmabufd_buffer *buffer)
+{
+    if (!request->publish ||
+        dmabufd_publish(buffer, request->publish, request->mode, request->group) == 0)
+        return true;
+    ctl_error("%s", dmabufd_last_error());
+    return false;
 }
 
 static int alloc(const struct ctl *ctl, const struct request *request)
@@ -192,19 +225,15 @@ static int alloc(const struct ctl *ctl, const struct request *request)
 
     if (!buffers)
         return ctl_error("no memory for %" PRIu64 " buffers", request->count);
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
     if (ctl_connect(ctl, &d) < 0)
         return CTL_FAILED;
     count = allocate(d, request, buffers);
-    if (count == request->count) {
-        /* Blocked before anybody can have seen the output and send one. */
+    if (count == request->count && publish(request, buffers[0])) {
         if (request->hold)
-            sigprocmask(SIG_BLOCK, &signals, NULL);
+            ctl_hold_begin(&signals);
         show(ctl, request, buffers);
         if (request->hold)
-            status = hold(d, &signals);
+            status = ctl_hold(d, &signals);
     } else {
         status = CTL_FAILED;
     }
@@ -225,6 +254,9 @@ enum {
     OPT_ALIGNMENT,
     OPT_MIN_SPAN,
     OPT_CONTIGUOUS,
+    OPT_PUBLISH,
+    OPT_MODE,
+    OPT_GROUP,
 };
 #define FIRST_CONSTRAINT 4
 
@@ -258,24 +290,41 @@ static int parse_constraint(struct dmabufd_constraints *constraints, int option,
     }
 }
 
+static int parse_publication(struct request *request, int option, const char *text)
+{
+    switch (option) {
+    case OPT_MODE:
+        return parse_mode(text, 0666, &request->mode);
+    case OPT_GROUP:
+        return parse_group(text, &request->group);
+    default:
+        request->publish = text;
+        return 0;
+    }
+}
+
+static const struct option options[] = {
+    { "page-size", required_argument, NULL, 'p' },
+    { "count", required_argument, NULL, 'c' },
+    { "hold", no_argument, NULL, 'H' },
+    { "all", no_argument, NULL, 'a' },
+    { "dma-bits", required_argument, NULL, OPT_DMA_BITS },
+    { "max-segments", required_argument, NULL, OPT_MAX_SEGMENTS },
+    { "max-segment-size", required_argument, NULL, OPT_MAX_SEGMENT_SIZE },
+    { "boundary", required_argument, NULL, OPT_BOUNDARY },
+    { "alignment", required_argument, NULL, OPT_ALIGNMENT },
+    { "min-span", required_argument, NULL, OPT_MIN_SPAN },
+    { "contiguous", no_argument, NULL, OPT_CONTIGUOUS },
+    { "publish", required_argument, NULL, OPT_PUBLISH },
+    { "mode", required_argument, NULL, OPT_MODE },
+    { "group", required_argument, NULL, OPT_GROUP },
+    { "help", no_argument, NULL, 'h' },
+    { 0 },
+};
+
 static int run(const struct ctl *ctl, int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "page-size", required_argument, NULL, 'p' },
-        { "count", required_argument, NULL, 'c' },
-        { "hold", no_argument, NULL, 'H' },
-        { "all", no_argument, NULL, 'a' },
-        { "dma-bits", required_argument, NULL, OPT_DMA_BITS },
-        { "max-segments", required_argument, NULL, OPT_MAX_SEGMENTS },
-        { "max-segment-size", required_argument, NULL, OPT_MAX_SEGMENT_SIZE },
-        { "boundary", required_argument, NULL, OPT_BOUNDARY },
-        { "alignment", required_argument, NULL, OPT_ALIGNMENT },
-        { "min-span", required_argument, NULL, OPT_MIN_SPAN },
-        { "contiguous", no_argument, NULL, OPT_CONTIGUOUS },
-        { "help", no_argument, NULL, 'h' },
-        { 0 },
-    };
-    struct request request = { .count = 1 };
+    struct request request = { .count = 1, .mode = 0600, .group = DMABUFD_GROUP_OWN };
     int option;
 
     while ((option = getopt_long(argc, argv, "p:c:Hah", options, NULL)) >= 0) {
@@ -308,12 +357,22 @@ static int run(const struct ctl *ctl, int argc, char **argv)
                 return ctl_usage(&ctl_alloc, "'%s' is not what --%s takes", optarg,
                                  options[option - OPT_DMA_BITS + FIRST_CONSTRAINT].name);
             break;
+        case OPT_PUBLISH:
+        case OPT_MODE:
+        case OPT_GROUP:
+            if (parse_publication(&request, option, optarg) < 0)
+                return ctl_usage(&ctl_alloc, "'%s' is not what --%s takes", optarg,
+                                 options[option - OPT_DMA_BITS + FIRST_CONSTRAINT].name);
+            break;
         default:
             return ctl_option(&ctl_alloc, option);
         }
     }
     if (optind + 1 != argc)
         return ctl_usage(&ctl_alloc, "alloc takes one size");
+    if (request.publish && (!request.hold || request.count > 1))
+        return ctl_usage(&ctl_alloc, "--publish goes with --hold, and with one buffer: a name ends "
+                                     "with the last who holds it");
     if (parse_size(argv[optind], &request.size) < 0)
         return ctl_usage(&ctl_alloc, "'%s' is not a size: bytes, or with K, M, G or T",
                          argv[optind]);

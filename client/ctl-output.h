@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define TABLE_COLUMNS_MAX 8
-#define TABLE_CELL_MAX    40
+#define TABLE_CELL_MAX    64
 
 /** A table of right-aligned columns. Start from TABLE(columns...). */
 struct table {

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "client/ctl-daemon.h"
+#include "client/ctl-ids.h"
 #include "client/ctl.h"
 #include "common/cleanup.h"
 #include "common/parse.h"
@@ -89,13 +90,8 @@ static int parse_identity(const char *text, struct identity *ret)
         ret->group = pw->pw_gid;
         snprintf(ret->name, sizeof(ret->name), "%s", pw->pw_name);
     }
-    if (group) {
-        const struct group *gr = getgrnam(group);
-
-        if (!gr && parse_number(group, 0, UINT32_MAX - 1, &number) < 0)
-            return -1;
-        ret->group = gr ? gr->gr_gid : (gid_t)number;
-    }
+    if (group && parse_group(group, &ret->group) < 0)
+        return -1;
     ret->set = true;
     return 0;
 }

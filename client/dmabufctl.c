@@ -11,8 +11,9 @@
 #include "client/ctl.h"
 #include "config.h"
 
-static const struct command *const commands[] = { &ctl_status, &ctl_alloc, &ctl_list, &ctl_run,
-                                                  &ctl_device };
+static const struct command *const commands[] = {
+    &ctl_status, &ctl_alloc, &ctl_list, &ctl_run, &ctl_device, &ctl_names, &ctl_open, &ctl_unpublish
+};
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
@@ -87,7 +88,7 @@ static void help(void)
 {
     fputs(help_text, stdout);
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-7s %s\n", commands[i]->name, commands[i]->summary);
+        printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
     fputs(help_end, stdout);
 }
 

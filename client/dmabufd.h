@@ -441,6 +441,9 @@ enum dmabufd_code dmabufd_last_code(void);
 /** dmabufd_mode_string() - "pa", "iova", "fake"; "unknown" for any other number. */
 const char *dmabufd_mode_string(enum dmabufd_address_mode mode);
 
+/** dmabufd_access_string() - "read-only", "read-write"; "unknown" for any other number. */
+const char *dmabufd_access_string(enum dmabufd_access access);
+
 /** dmabufd_pin_string() - "none", "reference", "longterm"; "unknown" for any other number. */
 const char *dmabufd_pin_string(enum dmabufd_pin pin);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The reason of the last failure, per thread, and the names of modes and pins. */
+/* The reason of the last failure, per thread, and the names of modes, pins and rights. */
 #include "client/last-error.h"
 
 #include "client/api.h"
@@ -30,6 +30,17 @@ const char *dmabufd_mode_string(enum dmabufd_address_mode mode)
         return "iova";
     case DMABUFD_MODE_FAKE:
         return "fake";
+    }
+    return "unknown";
+}
+
+const char *dmabufd_access_string(enum dmabufd_access access)
+{
+    switch (access) {
+    case DMABUFD_READ_ONLY:
+        return "read-only";
+    case DMABUFD_READ_WRITE:
+        return "read-write";
     }
     return "unknown";
 }

@@ -41,13 +41,17 @@ bin_PROGRAMS += dmabufctl
 dmabufctl_SOURCES = \
 	client/binding.c client/binding.h \
 	client/ctl.h \
-	client/ctl-alloc.c \
+	client/ctl-alloc.c client/ctl-alloc.h \
 	client/ctl-daemon.c client/ctl-daemon.h \
 	client/ctl-device.c \
+	client/ctl-ids.c client/ctl-ids.h \
 	client/ctl-list.c \
+	client/ctl-names.c \
+	client/ctl-open.c \
 	client/ctl-output.c client/ctl-output.h \
 	client/ctl-run.c \
 	client/ctl-status.c \
+	client/ctl-unpublish.c \
 	client/dmabufctl.c \
 	client/usage.c client/usage.h
 dmabufctl_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) -DDMABUFD_PATH='"$(sbindir)/dmabufd"'

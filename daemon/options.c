@@ -2,7 +2,6 @@
 /* The command line; see options.h and man/dmabufd.8, which says the same in more words. */
 #include "daemon/options.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <grp.h>
 #include <pwd.h>
@@ -126,19 +125,6 @@ static bool parse_group(gid_t *group, const char *text)
     return true;
 }
 
-static bool parse_mode(mode_t *mode, const char *text)
-{
-    char *end;
-    unsigned long value;
-
-    errno = 0;
-    value = strtoul(text, &end, 8);
-    if (errno || *end || end == text || value > 0777)
-        return false;
-    *mode = (mode_t)value;
-    return true;
-}
-
 static enum options_result parse_count(const char *option, const char *text, uint32_t min,
                                        uint32_t max, uint32_t *ret)
 {
@@ -184,7 +170,7 @@ static enum options_result parse_one(struct options *options, int option, const 
         options->socket = value;
         return OPTIONS_RUN;
     case 'm':
-        return parse_mode(&options->socket_mode, value)
+        return parse_mode(value, 0777, &options->socket_mode) == 0
                    ? OPTIONS_RUN
                    : bad("socket-mode", value, "an octal mode such as 0660");
     case 'g':

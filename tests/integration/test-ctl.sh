@@ -115,7 +115,7 @@ result $? "help names the commands"
 expect 0 "$ctl" --version && says '^dmabufctl [0-9]'
 result $? "version"
 
-for command in status alloc list run; do
+for command in status alloc list run names open unpublish; do
     expect 0 "$ctl" "$command" --help && says "^Usage: dmabufctl $command"
     result $? "help of $command"
 done
@@ -140,12 +140,22 @@ alloc 4K --count=0
 alloc 4K --count=x
 alloc 4K --page-size=x
 alloc 4K --page-size=0
+alloc 4K --publish=x
+alloc 4K --hold --count=2 --publish=x
+alloc 4K --hold --publish=x --mode=0700
+alloc 4K --hold --publish=x --mode=rw
+alloc 4K --hold --publish=x --group=nobody-has-this
+names extra
+open
+open a b
+open --owner=nobody-has-this a
+unpublish
 run
 run --nonsense
 run --backend
 EOF
 
-for command in status list "alloc 4K"; do
+for command in status list names "alloc 4K" "open x" "unpublish x"; do
     # shellcheck disable=SC2086 # several words
     expect 1 "$ctl" --socket "$work/none" $command && complains "$work/none"
     result $? "no daemon: $command"
@@ -261,6 +271,46 @@ within in_use 1 && kill -KILL "$holder"
 wait "$holder" 2>/dev/null
 within in_use 0
 result $? "SIGKILL releases too"
+
+# ---- names ----
+
+expect 0 "$ctl" names && says 'no name' && expect 0 "$ctl" --json names && json 'v == []'
+result $? "no names"
+
+"$ctl" alloc 8K --hold --publish=a/name --mode=0640 <&9 >"$work/held" 2>&1 &
+holder=$!
+within test -s "$work/held" && grep -q read-write "$work/held" && expect 0 "$ctl" names &&
+    says '0640 .* 8 KiB .* 1  *a/name$'
+result $? "alloc --publish, names"
+
+expect 0 "$ctl" --json names &&
+    json "len(v) == 1 and v[0]['name'] == 'a/name' and v[0]['mode'] == '0640'" &&
+    json "v[0]['size'] == 8192 and v[0]['holders'] == 1 and v[0]['owner'] == $(id -u)" &&
+    json "v[0]['group'] == $(id -g)"
+result $? "names in JSON"
+
+expect 0 "$ctl" open a/name && says 'read-write' && says ' 0x10' &&
+    expect 0 "$ctl" --json open --read-only --owner="$(id -u)" a/name &&
+    json "v['access'] == 'read-only' and v['size'] == 8192 and v['span_count'] == 1"
+result $? "open"
+
+"$ctl" open --hold -r a/name <&9 >"$work/opened" 2>&1 &
+opener=$!
+within test -s "$work/opened" && kill -KILL "$holder"
+wait "$holder" 2>/dev/null
+within in_use 1 && expect 0 "$ctl" open a/name
+result $? "a name stays with who else holds the buffer"
+
+expect 1 "$ctl" open --owner=4000000000 a/name && complains 'expected' &&
+    expect 1 "$ctl" open b && complains 'no buffer' &&
+    expect 1 "$ctl" alloc 4K --hold --publish=a/name && complains 'taken' && within in_use 1
+result $? "refused: another owner, no such name, a name that is taken"
+
+expect 1 "$ctl" unpublish b a/name && complains 'b: ' && expect 1 "$ctl" open a/name &&
+    expect 1 "$ctl" unpublish a/name
+result $? "unpublish"
+kill -TERM "$opener" && wait "$opener" && within in_use 0
+result $? "open --hold ends with SIGTERM"
 
 "$ctl" alloc 8K --hold <&9 >"$work/out" 2>"$work/err" &
 holder=$!

@@ -135,11 +135,31 @@ static void size_forms(void **state)
     }
 }
 
+static void mode_forms(void **state)
+{
+    static const struct sample modes[] = {
+        { "0", 0, 0 },           { "0640", 0, 0640 },    { "666", 0, 0666 },
+        { "0000660", 0, 0660 },  { "667", -ERANGE, 0 },  { "777777777777777777777777", -ERANGE, 0 },
+        { "", -EINVAL, 0 },      { "8", -EINVAL, 0 },    { "068", -EINVAL, 0 },
+        { "-1", -EINVAL, 0 },    { "+600", -EINVAL, 0 }, { " 600", -EINVAL, 0 },
+        { "0x1ff", -EINVAL, 0 }, { "rw-", -EINVAL, 0 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+        uint32_t value = 77;
+
+        assert_int_equal(parse_mode(modes[i].text, 0666, &value), modes[i].result);
+        assert_int_equal(value, modes[i].result < 0 ? 77 : modes[i].value);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(number_forms),
         cmocka_unit_test(number_bounds),
+        cmocka_unit_test(mode_forms),
         cmocka_unit_test(size_forms),
     };
 
