@@ -21,5 +21,8 @@ programs=(
     tests/integration/test-addresses
     tests/integration/test-constraints
     tests/integration/test-register
+    tests/integration/test-sharing
+    tests/integration/test-names
+    tests/integration/test-ring
 )
 time_limit=400
