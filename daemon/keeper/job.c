@@ -31,9 +31,9 @@ struct lane {
     struct turns teardowns;
     bool teardown_next; /* they take turns, so that neither waits for all of the other */
     uint32_t jobs;      /* waiting or at work */
-    /* The patient lane's: whose jobs are at work. */
-    uint32_t uids[PATIENT_THREADS];
-    size_t uid_count;
+    /* The patient lane's. */
+    struct job *at_work[PATIENT_THREADS];
+    size_t at_work_count;
 };
 
 struct workers {
@@ -85,8 +85,8 @@ static bool has_threads_left(void *data, uint32_t uid)
     const struct lane *lane = data;
     unsigned int count = 0;
 
-    for (size_t i = 0; i < lane->uid_count; i++)
-        count += lane->uids[i] == uid;
+    for (size_t i = 0; i < lane->at_work_count; i++)
+        count += lane->at_work[i]->turn.whose.uid == uid;
     return count < PATIENT_OF_USER;
 }
 
@@ -116,7 +116,7 @@ static struct job *take(struct lane *lane)
     while (!atomic_load(&lane->workers->stopping) && !(job = next_job(lane)))
         pthread_cond_wait(&lane->work, &lane->lock);
     if (job && lane == &lane->workers->patient)
-        lane->uids[lane->uid_count++] = job->turn.whose.uid;
+        lane->at_work[lane->at_work_count++] = job;
     pthread_mutex_unlock(&lane->lock);
     return job;
 }
@@ -130,15 +130,15 @@ static void put(struct lane *lane, struct job *job)
     pthread_mutex_unlock(&lane->lock);
 }
 
-/* A job of this user is not at work any more. */
-static void leave(struct lane *lane, uint32_t uid)
+/* It is not at work any more. */
+static void leave(struct lane *lane, const struct job *job)
 {
     pthread_mutex_lock(&lane->lock);
     lane->jobs--;
-    for (size_t i = 0; i < lane->uid_count; i++) {
-        if (lane->uids[i] != uid)
+    for (size_t i = 0; i < lane->at_work_count; i++) {
+        if (lane->at_work[i] != job)
             continue;
-        lane->uids[i] = lane->uids[--lane->uid_count];
+        lane->at_work[i] = lane->at_work[--lane->at_work_count];
         /* One that waited for this may be next. */
         pthread_cond_signal(&lane->work);
         break;
@@ -183,7 +183,7 @@ static void *work(void *data)
     while ((job = take(lane))) {
         bool done = run_step(lane->workers, job);
 
-        leave(lane, job->turn.whose.uid);
+        leave(lane, job);
         if (done)
             report(lane->workers, job);
         else
@@ -261,6 +261,10 @@ static void wake_all(struct lane *lane)
     pthread_mutex_unlock(&lane->lock);
 }
 
+/* With threads that hang, or with jobs that came back after nobody waited for them any more: kept where
+ * it is not taken for lost. */
+static struct workers *volatile left_behind;
+
 /* Return: whether all of them ended; if not, they go on using @workers. */
 static bool join_patient(struct workers *workers)
 {
@@ -280,6 +284,8 @@ static bool join_patient(struct workers *workers)
 
 struct workers *workers_stop(struct workers *workers)
 {
+    bool all;
+
     if (!workers)
         return NULL;
     atomic_store(&workers->stopping, true);
@@ -289,10 +295,13 @@ struct workers *workers_stop(struct workers *workers)
     wake_all(&workers->patient);
     for (size_t i = PATIENT_THREADS; i < workers->thread_count; i++)
         pthread_join(workers->threads[i], NULL);
-    if (!join_patient(workers))
-        return NULL;
-    fd_close(&workers->done_fd);
-    free(workers);
+    all = join_patient(workers);
+    if (all)
+        fd_close(&workers->done_fd);
+    if (all && STAILQ_EMPTY(&workers->done))
+        free(workers);
+    else
+        left_behind = workers;
     return NULL;
 }
 
