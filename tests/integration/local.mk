@@ -125,6 +125,12 @@ tests_integration_test_kept_SOURCES = tests/integration/test-kept.c
 tests_integration_test_kept_CPPFLAGS = $(integration_cppflags)
 tests_integration_test_kept_LDADD = libharness.la
 
+check_PROGRAMS += tests/integration/test-locked
+TESTS += tests/integration/test-locked
+tests_integration_test_locked_SOURCES = tests/integration/test-locked.c
+tests_integration_test_locked_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_locked_LDADD = libharness.la
+
 check_PROGRAMS += tests/integration/test-faults
 TESTS += tests/integration/test-faults
 tests_integration_test_faults_SOURCES = tests/integration/test-faults.c

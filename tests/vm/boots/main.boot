@@ -24,5 +24,6 @@ programs=(
     tests/integration/test-sharing
     tests/integration/test-names
     tests/integration/test-ring
+    tests/integration/test-kept
 )
 time_limit=400
