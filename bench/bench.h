@@ -9,6 +9,7 @@
 #include <dmabufd.h>
 #include <stdbool.h>
 
+#include "bench/peer.h"
 #include "bench/placement.h"
 #include "bench/report.h"
 #include "bench/samples.h"
@@ -27,6 +28,7 @@ struct bench {
     struct placement placement;
     struct solo solo;
     const char *no_solo; /* NULL, or that there is none and why */
+    struct peer peer;
     struct report report;
 };
 
@@ -60,12 +62,22 @@ const char *format_size(char text[16], uint64_t size);
 /** meminfo() - a field of /proc/meminfo, named with its colon, in bytes; 0 if there is none. */
 uint64_t meminfo(const char *field);
 
+/**
+ * add_peer() - put what the peer took, @samples, into @result
+ * @name: what it did, if it did; without samples the note says why
+ */
+void add_peer(const struct bench *bench, struct result *result, const char *name,
+              struct samples *samples);
+
 /* The rows, one a file. */
-void row_roundtrip(struct bench *bench);
 void row_cold(struct bench *bench);
-void row_translate(struct bench *bench);
 void row_forms(struct bench *bench);
-void row_neighbour(struct bench *bench);
+void row_getpa(struct bench *bench);
+void row_heap(struct bench *bench);
 void row_memory(struct bench *bench);
+void row_neighbour(struct bench *bench);
+void row_resolve(struct bench *bench);
+void row_roundtrip(struct bench *bench);
+void row_translate(struct bench *bench);
 
 #endif

@@ -10,6 +10,8 @@
 #include "bench/bench.h"
 
 #define ROW        "cold"
+#define WHAT_MAX   sizeof(((struct result *)0)->what)
+#define PEER_NAME  "DPDK: rte_malloc() that needs new huge pages, and rte_free() (not pinned)"
 #define FLOOR_NAME "one privileged process: memfd, mmap, pin by io_uring, pagemap; and undo"
 
 struct shape {
@@ -20,8 +22,9 @@ struct shape {
 
 static const struct shape shapes[] = {
     { 4 * KIB, PAGE_SMALL, 0.7 },  { 64 * KIB, PAGE_SMALL, 0.7 }, { 2 * MIB, PAGE_SMALL, 0.7 },
-    { 64 * MIB, PAGE_SMALL, 1.5 }, { 1 * GIB, PAGE_SMALL, 5 },    { 2 * MIB, PAGE_HUGE, 0.7 },
-    { 64 * MIB, PAGE_HUGE, 1 },    { 1 * GIB, PAGE_HUGE, 2 },
+    { 64 * MIB, PAGE_SMALL, 1.5 }, { 1 * GIB, PAGE_SMALL, 5 },    { 4 * GIB, PAGE_SMALL, 5 },
+    { 2 * MIB, PAGE_HUGE, 0.7 },   { 64 * MIB, PAGE_HUGE, 1 },    { 1 * GIB, PAGE_HUGE, 2 },
+    { 4 * GIB, PAGE_HUGE, 4 },
 };
 
 struct times {
@@ -34,6 +37,7 @@ struct trial {
     struct times ours;
     struct times floors[2]; /* by enum solo_way */
     unsigned int ways;      /* how many there are */
+    struct times peer;
 };
 
 static void times_empty(struct times *times)
@@ -50,6 +54,7 @@ static void times_deinit(struct times *times)
 static void trial_deinit(struct trial *trial)
 {
     times_deinit(&trial->ours);
+    times_deinit(&trial->peer);
     for (size_t i = 0; i < ARRAY_LEN(trial->floors); i++)
         times_deinit(&trial->floors[i]);
 }
@@ -88,53 +93,69 @@ static int floor_once(struct bench *bench, const struct shape *shape, enum solo_
     return 0;
 }
 
-/* Return: 0, or negative with @why. */
-static int one_round(struct bench *bench, const struct shape *shape, struct trial *trial,
-                     const char **why)
+/* Has huge pages only. What it cannot do is missing in @times. */
+static void peer_once(struct bench *bench, const struct shape *shape, enum place place,
+                      struct times *times)
 {
-    if (ours_once(bench, shape, &trial->ours) < 0) {
-        *why = dmabufd_last_error();
-        return -1;
-    }
+    CLEANUP_SAMPLES struct samples both = { 0 };
+    struct peer_order order = { .what = PEER_ALLOCATE,
+                                .size = shape->size,
+                                .page_size = shape->page_size,
+                                .cpus = { place == PLACE_TWO_CPUS ? bench->placement.far
+                                                                  : bench->placement.near } };
+
+    if (shape->page_size == PAGE_SMALL || peer_order(&bench->peer, &order, &both) ||
+        both.count != 2)
+        return;
+    samples_add(&times->allocate, both.list[0]);
+    samples_add(&times->release, both.list[1]);
+}
+
+/* Return: NULL, or why it cannot be measured. */
+static const char *one_round(struct bench *bench, const struct shape *shape, enum place place,
+                             struct trial *trial)
+{
+    if (ours_once(bench, shape, &trial->ours) < 0)
+        return dmabufd_last_error();
     for (unsigned int way = 0; way < trial->ways; way++) {
-        if (floor_once(bench, shape, way, &trial->floors[way]) < 0) {
-            *why = "the floor could not be measured: not enough memory or huge pages";
-            return -1;
-        }
+        if (floor_once(bench, shape, way, &trial->floors[way]) < 0)
+            return "the floor could not be measured: not enough memory or huge pages";
     }
-    return 0;
+    peer_once(bench, shape, place, &trial->peer);
+    return NULL;
 }
 
 /* One round before those that count, except where a round takes seconds. */
-static int all_rounds(struct bench *bench, const struct shape *shape, struct trial *trial,
-                      const char **why)
+static const char *all_rounds(struct bench *bench, const struct shape *shape, enum place place,
+                              struct trial *trial)
 {
     bool large = shape->size >= GIB;
+    const char *why = NULL;
     struct pace pace;
-    int r = 0;
 
     if (!large) {
-        r = one_round(bench, shape, trial, why);
+        why = one_round(bench, shape, place, trial);
         times_empty(&trial->ours);
+        times_empty(&trial->peer);
         for (unsigned int way = 0; way < trial->ways; way++)
             times_empty(&trial->floors[way]);
     }
     pace = pace_begin(bench, shape->seconds, large || bench->quick ? 3 : 5);
-    while (r == 0 && pace_more(&pace))
-        r = one_round(bench, shape, trial, why);
-    return r;
+    while (!why && pace_more(&pace))
+        why = one_round(bench, shape, place, trial);
+    return why;
 }
 
-static void name(char what[64], const char *verb, const struct shape *shape, const char *way)
+static void name(char what[WHAT_MAX], const char *verb, const struct shape *shape, const char *way)
 {
     char size[16], page[16];
 
-    snprintf(what, 64, "%s %s, %s pages%s", verb, format_size(size, shape->size),
+    snprintf(what, WHAT_MAX, "%s %s, %s pages%s", verb, format_size(size, shape->size),
              format_size(page, shape->page_size), way);
 }
 
 static void add(struct bench *bench, const char *verb, const struct shape *shape, enum place place,
-                const char *way, struct samples *ours, struct samples *floor)
+                const char *way, struct samples *ours, struct samples *floor, struct samples *peer)
 {
     struct result result = { .row = ROW,
                              .where = placement_name(place),
@@ -143,40 +164,55 @@ static void add(struct bench *bench, const char *verb, const struct shape *shape
                              .floor = samples_summary(floor) };
 
     name(result.what, verb, shape, way);
+    if (shape->page_size == PAGE_HUGE)
+        add_peer(bench, &result, PEER_NAME, peer);
     report_add(&bench->report, &result);
+}
+
+/* Return: NULL, or why not even to try: what is left to others must not come from swapping. */
+static const char *impossible(const struct bench *bench, const struct shape *shape,
+                              enum place place)
+{
+    if (!placement_possible(&bench->placement, place))
+        return "one CPU";
+    if (shape->page_size == PAGE_SMALL && shape->size > meminfo("MemAvailable:") / 2)
+        return "more than half of the host's available memory";
+    return NULL;
 }
 
 static void measure(struct bench *bench, const struct shape *shape, enum place place)
 {
     CLEANUP(trial_deinit) struct trial trial = { 0 };
-    const char *why = "one CPU";
-    char what[64];
+    const char *why = impossible(bench, shape, place);
+    char what[WHAT_MAX];
 
     /* Of huge pages there is one at a time either way. */
     if (!bench->no_solo)
         trial.ways = shape->page_size == PAGE_SMALL ? 2 : 1;
-    if (placement_possible(&bench->placement, place)) {
+    if (!why) {
         placement_enter(&bench->placement, place);
-        if (all_rounds(bench, shape, &trial, &why) == 0) {
-            add(bench, "allocate", shape, place, trial.ways > 1 ? " / by pin" : "",
-                &trial.ours.allocate, &trial.floors[SOLO_BY_PIN].allocate);
-            if (trial.ways > 1)
-                add(bench, "allocate", shape, place, " / by fallocate", &trial.ours.allocate,
-                    &trial.floors[SOLO_BY_FALLOCATE].allocate);
-            add(bench, "free", shape, place, "", &trial.ours.release,
-                &trial.floors[SOLO_BY_PIN].release);
-            return;
-        }
+        why = all_rounds(bench, shape, place, &trial);
     }
-    name(what, "allocate", shape, "");
-    report_skip(&bench->report, ROW, what, placement_name(place), why);
+    if (why) {
+        name(what, "allocate", shape, "");
+        report_skip(&bench->report, ROW, what, placement_name(place), why);
+        return;
+    }
+    add(bench, "allocate", shape, place, trial.ways > 1 ? " / by pin" : "", &trial.ours.allocate,
+        &trial.floors[SOLO_BY_PIN].allocate, &trial.peer.allocate);
+    if (trial.ways > 1)
+        add(bench, "allocate", shape, place, " / by fallocate", &trial.ours.allocate,
+            &trial.floors[SOLO_BY_FALLOCATE].allocate, &trial.peer.allocate);
+    add(bench, "free", shape, place, "", &trial.ours.release, &trial.floors[SOLO_BY_PIN].release,
+        &trial.peer.release);
 }
 
 void row_cold(struct bench *bench)
 {
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
-        /* A second each. */
-        if (bench->quick && shapes[i].size == GIB && shapes[i].page_size == PAGE_SMALL)
+        /* A second each, and more. */
+        if (bench->quick &&
+            (shapes[i].size > GIB || (shapes[i].size == GIB && shapes[i].page_size == PAGE_SMALL)))
             continue;
         measure(bench, &shapes[i], PLACE_SAME_CPU);
         measure(bench, &shapes[i], PLACE_TWO_CPUS);

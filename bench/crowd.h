@@ -2,7 +2,8 @@
 /*
  * Crowd: many clients at once, in a few processes that do each step only when told to, so that
  * memory can be looked at in between. Several processes, because a connection reserves addresses
- * for all memory of the host, and a thousand of them would not fit into one.
+ * for all memory of the host, and each buffer is a descriptor of the process that holds it. As root
+ * each is a user of its own, because a daemon's limits are less for one user.
  */
 #ifndef BENCH_CROWD_H
 #define BENCH_CROWD_H
@@ -29,7 +30,8 @@ void crowd_start(struct crowd *crowd);
  */
 const char *crowd_connect(struct crowd *crowd, unsigned int count);
 
-/** crowd_allocate() - @count buffers of 4 KiB through the first connection of each process. */
+/** crowd_allocate() - @count buffers of 4 KiB through the first connection of each process; the
+ *  same. */
 const char *crowd_allocate(struct crowd *crowd, unsigned int count);
 
 /** crowd_stop() - end the processes; safe to repeat. */

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "bench/bench.h"
+#include "bench/walk.h"
 #include "client/arena.h"
 #include "common/spans.h"
 
@@ -29,17 +30,6 @@ struct form {
     struct spans spans;
     uint64_t *offsets;
 };
-
-/* Keeps results alive. */
-static volatile uint64_t sink;
-
-static uint64_t next_random(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
 
 __attribute__((noinline)) static int ask_table(const struct form *form, uint64_t offset,
                                                uint64_t *ret_dma_addr, uint64_t *ret_length)
@@ -68,8 +58,8 @@ __attribute__((noinline)) static int ask_list(const struct form *form, uint64_t 
 typedef int ask_fn(const struct form *form, uint64_t offset, uint64_t *ret_dma_addr,
                    uint64_t *ret_length);
 
-static inline __attribute__((always_inline)) void walk(const struct form *form, ask_fn *ask,
-                                                       struct samples *samples)
+static inline __attribute__((always_inline)) void walk_list(const struct form *form, ask_fn *ask,
+                                                            struct samples *samples)
 {
     for (int turn = 0; turn < 2 * TURNS; turn++) {
         uint64_t sum = 0, dma_addr = 0, length = 0, begin = now_ns();
@@ -79,7 +69,7 @@ static inline __attribute__((always_inline)) void walk(const struct form *form, 
                 errx(1, "an offset in a list was not found");
             sum += dma_addr ^ length;
         }
-        sink = sum;
+        walk_sink = sum;
         /* The first ones only bring back what the other form drove out of the caches. */
         if (turn >= TURNS)
             samples_add(samples, (double)(now_ns() - begin) / PLACES);
@@ -109,11 +99,11 @@ static void measure(struct bench *bench, struct form *form, bool random)
     uint64_t size = spans_end(&form->spans), state = 88172645463325252;
 
     for (size_t i = 0; i < PLACES; i++)
-        form->offsets[i] = (random ? next_random(&state) : i * PAGE_SMALL) % size;
+        form->offsets[i] = (random ? walk_random(&state) : i * PAGE_SMALL) % size;
     check(form);
     while (pace_more(&pace)) {
-        walk(form, ask_table, &table);
-        walk(form, ask_list, &list);
+        walk_list(form, ask_table, &table);
+        walk_list(form, ask_list, &list);
     }
     result.ours = samples_summary(&table);
     result.floor = samples_summary(&list);
@@ -129,7 +119,7 @@ static void one_size(struct bench *bench, struct form *form, size_t count)
 
     form->spans = (struct spans){ 0 };
     for (size_t i = 0; i < count; i++) {
-        uint64_t length = (1 + next_random(&state) % 31) * PAGE_SMALL;
+        uint64_t length = (1 + walk_random(&state) % 31) * PAGE_SMALL;
 
         if (spans_append(&form->spans, address, length) < 0)
             err(1, "no memory");

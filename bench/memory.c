@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Row "memory": what an idle client and a live buffer of 4 KiB cost: the daemon's own memory, by
- * Private_Dirty in /proc/PID/smaps_rollup, and the kernel's, by /proc/meminfo. The floor of the
- * kernel's share is the same number of bare sockets, or of buffers that a process made alone.
+ * Row "memory": what an idle client and a live buffer of 4 KiB cost, when there are 10,000 clients
+ * and 100,000 buffers, or as many as limits allow; each line says how many there were. The daemon's
+ * heap and the kernel's memory are told apart:
  *
- * The kernel's numbers are those of the whole host: on a busy one they are noise.
+ *     broker heap, keeper heap   anonymous memory, "Anonymous:" in /proc/PID/smaps_rollup
+ *     kernel slab, vmalloc       of the whole host, from /proc/meminfo: on a busy one it is noise
+ *     page tables                likewise; mostly those of the clients
+ *
+ * The floor of the kernel's share is the same number of bare pairs of sockets, or of buffers that
+ * one process made alone (solo.h), as far as its descriptors go.
  */
 #include <err.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,15 +23,43 @@
 
 #define ROW "memory"
 
-/* Bytes. */
-struct usage {
-    double broker;
-    double keeper;
-    double slab;
-    double tables;
+#define CLIENTS       10000U
+#define BUFFERS       100000U
+#define CLIENTS_QUICK 200U
+#define BUFFERS_QUICK 2000U
+/* Descriptors that this program needs for other things. */
+#define DESCRIPTORS_SPARE 200U
+/* The ring of solo.h has room for no more. */
+#define SOLO_MAX 16000U
+
+enum kind { BROKER_HEAP, KEEPER_HEAP, SLAB, VMALLOC, TABLES, KINDS };
+
+static const char *const kind_names[KINDS] = {
+    [BROKER_HEAP] = "broker heap", [KEEPER_HEAP] = "keeper heap", [SLAB] = "kernel slab",
+    [VMALLOC] = "kernel vmalloc",  [TABLES] = "page tables",
 };
 
-static double private_dirty(pid_t pid)
+/* Bytes. */
+struct usage {
+    double bytes[KINDS];
+};
+
+/* Growth of the host with things that the daemon has nothing to do with. */
+struct yardstick {
+    struct usage grown;
+    unsigned int count; /* 0: not known */
+};
+
+/* Of clients or buffers: what is asked for, and what there is. */
+struct tally {
+    const char *what;
+    unsigned int wanted;
+    unsigned int there;
+    const char *why; /* not all; or NULL */
+};
+
+/* Return: bytes; 0 if it cannot be read. */
+static double heap_of(pid_t pid)
 {
     char path[64], line[256];
     unsigned long long kib = 0;
@@ -35,61 +68,67 @@ static double private_dirty(pid_t pid)
     snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
     file = fopen(path, "re");
     if (!file)
-        return -1;
+        return 0;
     while (fgets(line, sizeof(line), file)) {
-        if (sscanf(line, "Private_Dirty: %llu", &kib) == 1)
+        if (sscanf(line, "Anonymous: %llu", &kib) == 1)
             break;
     }
     fclose(file);
-    return (double)kib * 1024;
+    return (double)kib * KIB;
 }
 
 /* Waits a little, for what the kernel frees late. */
 static struct usage look(const struct bench *bench)
 {
     usleep(bench->quick ? 100000 : 500000);
-    return (struct usage){ .broker = private_dirty(bench->placement.broker),
-                           .keeper = private_dirty(bench->placement.keeper),
-                           .slab = (double)meminfo("Slab:"),
-                           .tables = (double)meminfo("PageTables:") };
+    return (struct usage){ .bytes = { [BROKER_HEAP] = heap_of(bench->placement.broker),
+                                      [KEEPER_HEAP] = heap_of(bench->placement.keeper),
+                                      [SLAB] = (double)meminfo("Slab:"),
+                                      [VMALLOC] = (double)meminfo("VmallocUsed:"),
+                                      [TABLES] = (double)meminfo("PageTables:") } };
 }
 
-static void add(struct bench *bench, const char *what, const char *of, double grown, double floor,
-                unsigned int count, const char *note)
+static struct usage growth(const struct usage *before, const struct usage *after)
+{
+    struct usage grown;
+
+    for (enum kind kind = 0; kind < KINDS; kind++)
+        grown.bytes[kind] = after->bytes[kind] - before->bytes[kind];
+    return grown;
+}
+
+static void add(struct bench *bench, const struct tally *tally, enum kind kind, double grown,
+                const struct yardstick *floor)
 {
     struct result result = { .row = ROW,
                              .where = "-",
                              .unit = UNIT_BYTES,
-                             .ours = samples_one(grown / count),
-                             .floor_name =
-                                 "for the kernel's share: a bare socket, a buffer made alone" };
+                             .ours = samples_one(grown / tally->there),
+                             .floor_name = "for the kernel's share: a bare pair of sockets, a "
+                                           "buffer that a process made alone" };
 
-    if (floor >= 0)
-        result.floor = samples_one(floor / count);
-    snprintf(result.what, sizeof(result.what), "%s, %s", what, of);
-    snprintf(result.note, sizeof(result.note), "%s", note);
+    if (kind > KEEPER_HEAP && floor->count > 0)
+        result.floor = samples_one(floor->grown.bytes[kind] / floor->count);
+    snprintf(result.what, sizeof(result.what), "%s, one of %u: %s", tally->what, tally->there,
+             kind_names[kind]);
+    /* Once is enough. */
+    if (tally->why && kind == 0)
+        snprintf(result.note, sizeof(result.note), "not %u: %s", tally->wanted, tally->why);
     report_add(&bench->report, &result);
 }
 
-static void compare(struct bench *bench, const char *what, unsigned int count,
-                    const struct usage *before, const struct usage *after,
-                    const struct usage *floor, double left)
+/* What did not go when they went. */
+static void add_left(struct bench *bench, const struct tally *tally, const struct usage *left)
 {
-    char note[96];
+    struct result result = { .row = ROW,
+                             .where = "-",
+                             .unit = UNIT_BYTES,
+                             .ours =
+                                 samples_one(left->bytes[BROKER_HEAP] + left->bytes[KEEPER_HEAP]) };
 
-    snprintf(note, sizeof(note),
-             "%.0f KiB of broker and keeper together stayed when all %u had gone", left / 1024,
-             count);
-    if (before->broker < 0 || before->keeper < 0)
-        report_skip(&bench->report, ROW, what, "-", "the daemon's smaps_rollup cannot be read");
-    else {
-        add(bench, what, "broker", after->broker - before->broker, -1, count, note);
-        add(bench, what, "keeper", after->keeper - before->keeper, -1, count, "");
-    }
-    add(bench, what, "kernel slab", after->slab - before->slab, floor ? floor->slab : -1, count,
-        "");
-    add(bench, what, "page tables", after->tables - before->tables, floor ? floor->tables : -1,
-        count, "");
+    snprintf(result.what, sizeof(result.what), "%s: what all %u left in both heaps", tally->what,
+             tally->there);
+    report_add(&bench->report, &result);
 }
 
 /* Until only this program is connected and nothing is being released. */
@@ -104,106 +143,130 @@ static void wait_for_quiet(struct bench *bench)
     } while (status.clients > 1 || status.jobs > 0 || status.pinned > 0);
 }
 
-static struct usage less(const struct usage *a, const struct usage *b)
+static unsigned int descriptors(void)
 {
-    return (struct usage){ .slab = a->slab - b->slab, .tables = a->tables - b->tables };
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < DESCRIPTORS_SPARE)
+        return 0;
+    return limit.rlim_cur > UINT32_MAX ? UINT32_MAX
+                                       : (unsigned int)limit.rlim_cur - DESCRIPTORS_SPARE;
 }
 
-static bool floor_sockets(const struct bench *bench, unsigned int count, struct usage *ret)
+static unsigned int least(unsigned int a, unsigned int b)
 {
-    CLEANUP_FREE int *sockets = calloc(count, 2 * sizeof(*sockets));
-    struct usage before = look(bench), after;
-    unsigned int made = 0;
+    return a < b ? a : b;
+}
 
-    while (sockets && made < count &&
-           socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets + (size_t)made * 2) == 0)
-        made++;
+static struct yardstick bare_sockets(const struct bench *bench, unsigned int wanted)
+{
+    unsigned int count = least(wanted, descriptors() / 2);
+    CLEANUP_FREE int *sockets = calloc(count + 1, 2 * sizeof(*sockets));
+    struct usage before = look(bench), after;
+    struct yardstick yardstick = { .count = 0 };
+
+    while (sockets && yardstick.count < count &&
+           socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
+                      sockets + (size_t)yardstick.count * 2) == 0)
+        yardstick.count++;
     after = look(bench);
-    for (unsigned int i = 0; i < made * 2; i++)
+    for (unsigned int i = 0; i < yardstick.count * 2; i++)
         close(sockets[i]);
-    *ret = less(&after, &before);
-    return made == count;
+    yardstick.grown = growth(&before, &after);
+    return yardstick;
 }
 
-static bool floor_buffers(const struct bench *bench, unsigned int count, struct usage *ret)
+static struct yardstick lone_buffers(const struct bench *bench, unsigned int wanted)
 {
-    CLEANUP_FREE struct solo_buffer *buffers = calloc(count, sizeof(*buffers));
+    unsigned int count = least(wanted, least(descriptors(), SOLO_MAX));
+    CLEANUP_FREE struct solo_buffer *buffers = calloc(count + 1, sizeof(*buffers));
     struct usage before = look(bench), after;
-    unsigned int made = 0;
+    struct yardstick yardstick = { .count = 0 };
 
-    while (buffers && !bench->no_solo && made < count &&
-           solo_allocate(&bench->solo, SOLO_BY_PIN, PAGE_SMALL, PAGE_SMALL, made, &buffers[made]) ==
-               0)
-        made++;
+    while (buffers && !bench->no_solo && yardstick.count < count &&
+           solo_allocate(&bench->solo, SOLO_BY_PIN, PAGE_SMALL, PAGE_SMALL, yardstick.count,
+                         &buffers[yardstick.count]) == 0)
+        yardstick.count++;
     after = look(bench);
-    for (unsigned int i = 0; i < made; i++)
+    for (unsigned int i = 0; i < yardstick.count; i++)
         solo_free(&bench->solo, &buffers[i]);
-    *ret = less(&after, &before);
-    return made == count;
+    yardstick.grown = growth(&before, &after);
+    return yardstick;
 }
 
-static void idle_clients(struct bench *bench, unsigned int each)
+static void report(struct bench *bench, const struct tally *tally, const struct usage *grown,
+                   const struct usage *left, const struct yardstick *floor)
+{
+    if (tally->there == 0) {
+        report_skip(&bench->report, ROW, tally->what, "-", tally->why);
+        return;
+    }
+    for (enum kind kind = 0; kind < KINDS; kind++) {
+        if (kind <= KEEPER_HEAP && heap_of(bench->placement.keeper) <= 0)
+            report_skip(&bench->report, ROW, tally->what, "-",
+                        "the daemon's smaps_rollup cannot be read");
+        else
+            add(bench, tally, kind, grown->bytes[kind], floor);
+    }
+    add_left(bench, tally, left);
+}
+
+static struct dmabufd_status status(const struct bench *bench)
+{
+    struct dmabufd_status now;
+
+    if (dmabufd_get_status(bench->d, &now) < 0)
+        errx(1, "%s", dmabufd_last_error());
+    return now;
+}
+
+static void idle_clients(struct bench *bench, unsigned int wanted)
 {
     CLEANUP_CROWD struct crowd crowd = { 0 };
-    unsigned int count = each * CROWD_PROCESSES;
-    const char *why;
-    struct usage before, after, left, floor;
-    bool has_floor = floor_sockets(bench, count, &floor);
+    struct tally tally = { .what = "idle client", .wanted = wanted };
+    struct yardstick floor = bare_sockets(bench, wanted);
+    struct usage before, after, end, grown, left;
 
     wait_for_quiet(bench);
     crowd_start(&crowd);
     before = look(bench);
-    why = crowd_connect(&crowd, each);
-    if (why) {
-        report_skip(&bench->report, ROW, "idle client", "-", why);
-        return;
-    }
+    tally.why = crowd_connect(&crowd, wanted / CROWD_PROCESSES);
+    tally.there = status(bench).clients - 1;
     after = look(bench);
+    grown = growth(&before, &after);
     crowd_stop(&crowd);
     wait_for_quiet(bench);
-    left = look(bench);
-    compare(bench, "idle client", count, &before, &after, has_floor ? &floor : NULL,
-            left.broker + left.keeper - before.broker - before.keeper);
+    end = look(bench);
+    left = growth(&before, &end);
+    report(bench, &tally, &grown, &left, &floor);
 }
 
-static void live_buffers(struct bench *bench, unsigned int each)
+static void live_buffers(struct bench *bench, unsigned int wanted)
 {
     CLEANUP_CROWD struct crowd crowd = { 0 };
-    unsigned int count = each * CROWD_PROCESSES;
-    const char *why;
-    struct usage before, after, left, floor;
-    bool has_floor = floor_buffers(bench, count, &floor);
+    struct tally tally = { .what = "live buffer", .wanted = wanted };
+    struct yardstick floor = lone_buffers(bench, wanted);
+    struct usage before, after, end, grown, left;
 
     wait_for_quiet(bench);
     crowd_start(&crowd);
-    why = crowd_connect(&crowd, 1);
+    tally.why = crowd_connect(&crowd, 1);
     before = look(bench);
-    if (!why)
-        why = crowd_allocate(&crowd, each);
-    if (why) {
-        report_skip(&bench->report, ROW, "live buffer", "-", why);
-        return;
-    }
+    if (!tally.why)
+        tally.why = crowd_allocate(&crowd, wanted / CROWD_PROCESSES);
+    tally.there = status(bench).buffers;
     after = look(bench);
+    grown = growth(&before, &after);
     crowd_stop(&crowd);
     wait_for_quiet(bench);
-    left = look(bench);
-    compare(bench, "live buffer", count, &before, &after, has_floor ? &floor : NULL,
-            left.broker + left.keeper - before.broker - before.keeper);
-}
-
-/* In each process. All are one user's, who can hold little more than one connection alone. */
-static unsigned int buffers_each(const struct bench *bench)
-{
-    unsigned int allowed = dmabufd_get_info(bench->d)->max_buffers / CROWD_PROCESSES;
-    unsigned int wanted = bench->quick ? 200 : 1000;
-
-    return wanted < allowed ? wanted : allowed;
+    end = look(bench);
+    left = growth(&before, &end);
+    report(bench, &tally, &grown, &left, &floor);
 }
 
 void row_memory(struct bench *bench)
 {
     placement_enter(&bench->placement, PLACE_ANY_CPU);
-    idle_clients(bench, bench->quick ? 20 : 100);
-    live_buffers(bench, buffers_each(bench));
+    idle_clients(bench, bench->quick ? CLIENTS_QUICK : CLIENTS);
+    live_buffers(bench, bench->quick ? BUFFERS_QUICK : BUFFERS);
 }

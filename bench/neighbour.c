@@ -16,14 +16,16 @@
 #include "bench/bench.h"
 
 #define ROW "neighbour"
-/* What the other client asks for; at most a fourth of what the host has. */
-#define BIG_MAX (2 * GIB)
-#define PHASE_S 1.2
-#define ROUNDS  2
+/* What the other client asks for; at most half of what the host has to give. */
+#define BIG_MAX      (8 * GIB)
+#define PHASE_S      3
+#define PHASE_MAX_NS UINT64_C(60000000000)
+#define ROUNDS       2
 
 /* In memory that both processes see. */
 struct shared {
     atomic_bool working; /* go on */
+    atomic_uint rounds;  /* allocated and freed so often */
     char why[160];       /* the neighbour ended */
 };
 
@@ -57,6 +59,7 @@ __attribute__((noreturn)) static void be_neighbour(const struct neighbour *neigh
             if (dmabufd_alloc(d, neighbour->size, PAGE_SMALL, &buffer) < 0)
                 give_up(neighbour);
             dmabufd_free(buffer);
+            atomic_fetch_add(&neighbour->shared->rounds, 1);
         }
         if (write(neighbour->socket, &byte, 1) != 1)
             break;
@@ -119,30 +122,37 @@ static bool neighbour_rest(const struct neighbour *neighbour)
     return wait_for_byte(neighbour);
 }
 
-static void small_requests(struct bench *bench, struct samples *samples)
+static void small_request(struct bench *bench, struct samples *samples)
+{
+    uint64_t begin = now_ns();
+    dmabufd_buffer *buffer;
+
+    if (dmabufd_alloc(bench->d, PAGE_SMALL, PAGE_SMALL, &buffer) < 0 || dmabufd_free(buffer) < 0)
+        errx(1, "%s", dmabufd_last_error());
+    samples_add_since(samples, begin);
+}
+
+/* Until the time is up; @shared: and until the neighbour has freed what it allocated, for freeing
+ * may be as hard on others; but within bounds. */
+static void small_requests(struct bench *bench, struct shared *shared, struct samples *samples)
 {
     struct pace pace = pace_begin(bench, PHASE_S, 1);
+    unsigned int rounds = shared ? atomic_load(&shared->rounds) : 0;
+    uint64_t end = now_ns() + PHASE_MAX_NS;
 
-    while (pace_more(&pace)) {
-        uint64_t begin = now_ns();
-        dmabufd_buffer *buffer;
-
-        if (dmabufd_alloc(bench->d, PAGE_SMALL, PAGE_SMALL, &buffer) < 0 ||
-            dmabufd_free(buffer) < 0)
-            errx(1, "%s", dmabufd_last_error());
-        samples_add_since(samples, begin);
-    }
+    while (pace_more(&pace) || (shared && atomic_load(&shared->rounds) == rounds && now_ns() < end))
+        small_request(bench, samples);
 }
 
 static bool take_turns(struct bench *bench, const struct neighbour *neighbour,
                        struct samples *beside, struct samples *alone)
 {
     for (int i = 0; i < ROUNDS; i++) {
-        small_requests(bench, alone);
+        small_requests(bench, NULL, alone);
         if (!neighbour_work(neighbour))
             return false;
         usleep(20000);
-        small_requests(bench, beside);
+        small_requests(bench, neighbour->shared, beside);
         if (!neighbour_rest(neighbour))
             return false;
     }
@@ -153,13 +163,13 @@ static void measure(struct bench *bench, enum place place)
 {
     CLEANUP_SAMPLES struct samples beside = { 0 };
     CLEANUP_SAMPLES struct samples alone = { 0 };
-    struct neighbour neighbour = { .size = bench->quick ? BIG_MAX / 4 : BIG_MAX };
+    struct neighbour neighbour = { .size = bench->quick ? BIG_MAX / 16 : BIG_MAX };
     struct result result = { .row = ROW,
                              .where = placement_name(place),
                              .floor_name = "the same while nobody else asks for anything" };
     char size[16];
 
-    while (neighbour.size > meminfo("MemAvailable:") / 4)
+    while (neighbour.size > meminfo("MemAvailable:") / 2)
         neighbour.size /= 2;
     snprintf(result.what, sizeof(result.what), "4 KiB allocate + free beside %s",
              format_size(size, neighbour.size));

@@ -39,23 +39,23 @@ static double percentile(const struct samples *samples, double percent)
 
 struct summary samples_summary(struct samples *samples)
 {
+    struct summary summary = { .count = samples->count };
+
     if (samples->count == 0)
-        return (struct summary){ 0 };
+        return summary;
     qsort(samples->list, samples->count, sizeof(*samples->list), compare);
-    return (struct summary){
-        .count = samples->count,
-        .min = samples->list[0],
-        .p10 = percentile(samples, 10),
-        .median = percentile(samples, 50),
-        .p90 = percentile(samples, 90),
-        .p99 = percentile(samples, 99),
-        .max = samples->list[samples->count - 1],
-    };
+    for (size_t i = 0; i < ARRAY_LEN(summary.percentile); i++)
+        summary.percentile[i] = percentile(samples, (double)i);
+    return summary;
 }
 
 struct summary samples_one(double value)
 {
-    return (struct summary){ 1, value, value, value, value, value, value };
+    struct summary summary = { .count = 1 };
+
+    for (size_t i = 0; i < ARRAY_LEN(summary.percentile); i++)
+        summary.percentile[i] = value;
+    return summary;
 }
 
 void samples_deinit(struct samples *samples)

@@ -21,12 +21,9 @@ struct samples {
 
 struct summary {
     size_t count; /* 0: nothing was measured */
-    double min;
-    double p10;
-    double median;
-    double p90;
-    double p99; /* meaningless below SAMPLES_FOR_P99 */
-    double max;
+    /* [0] is the least, [50] the median, [100] the greatest; [99] means nothing below
+     * SAMPLES_FOR_P99. */
+    double percentile[101];
 };
 
 /** samples_add() - exits when there is no memory. */

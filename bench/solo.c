@@ -60,8 +60,8 @@ static int update(const struct solo *solo, uint32_t slot, void *data, size_t siz
 }
 
 /* Huge pages have one frame number that counts, the first. */
-static int resolve_huge(const struct solo *solo, struct solo_buffer *buffer, uint64_t offset,
-                        uint64_t length, uint64_t page_size)
+static int resolve_huge(const struct solo *solo, const struct solo_buffer *buffer, uint64_t offset,
+                        uint64_t length, uint64_t page_size, struct spans *spans)
 {
     for (uint64_t end = offset + length; offset < end; offset += page_size) {
         uintptr_t index = (uintptr_t)(buffer->data + offset) / SMALL_PAGE;
@@ -69,14 +69,14 @@ static int resolve_huge(const struct solo *solo, struct solo_buffer *buffer, uin
 
         if (pread(solo->pagemap, &entry, sizeof(entry), (off_t)(index * sizeof(entry))) < 0)
             return -errno;
-        if (spans_append(&buffer->spans, (entry & FRAME_MASK) * SMALL_PAGE, page_size) < 0)
+        if (spans_append(spans, (entry & FRAME_MASK) * SMALL_PAGE, page_size) < 0)
             return -ENOMEM;
     }
     return 0;
 }
 
-static int resolve_small(const struct solo *solo, struct solo_buffer *buffer, uint64_t offset,
-                         uint64_t length)
+static int resolve_small(const struct solo *solo, const struct solo_buffer *buffer, uint64_t offset,
+                         uint64_t length, struct spans *spans)
 {
     static uint64_t entries[PIECE / SMALL_PAGE];
     uintptr_t index = (uintptr_t)(buffer->data + offset) / SMALL_PAGE;
@@ -86,10 +86,24 @@ static int resolve_small(const struct solo *solo, struct solo_buffer *buffer, ui
               (off_t)(index * sizeof(*entries))) != (ssize_t)(count * sizeof(*entries)))
         return -EIO;
     for (size_t i = 0; i < count; i++) {
-        if (spans_append(&buffer->spans, (entries[i] & FRAME_MASK) * SMALL_PAGE, SMALL_PAGE) < 0)
+        if (spans_append(spans, (entries[i] & FRAME_MASK) * SMALL_PAGE, SMALL_PAGE) < 0)
             return -ENOMEM;
     }
     return 0;
+}
+
+int solo_resolve(const struct solo *solo, const struct solo_buffer *buffer, uint64_t offset,
+                 uint64_t length, uint64_t page_size, struct spans *spans)
+{
+    int r = 0;
+
+    for (uint64_t end = offset + length; r == 0 && offset < end; offset += PIECE) {
+        uint64_t part = end - offset < PIECE ? end - offset : PIECE;
+
+        r = page_size > SMALL_PAGE ? resolve_huge(solo, buffer, offset, part, page_size, spans)
+                                   : resolve_small(solo, buffer, offset, part, spans);
+    }
+    return r;
 }
 
 /* Touching is by the kernel: it zeroes what fallocate() left as it was. */
@@ -114,8 +128,7 @@ static int pin_and_resolve(const struct solo *solo, enum solo_way way, struct so
         if (r == 0)
             r = update(solo, slot++, buffer->data + offset, length);
         if (r == 0)
-            r = page_size > SMALL_PAGE ? resolve_huge(solo, buffer, offset, length, page_size)
-                                       : resolve_small(solo, buffer, offset, length);
+            r = solo_resolve(solo, buffer, offset, length, page_size, &buffer->spans);
         if (r < 0)
             return r;
     }

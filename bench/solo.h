@@ -49,6 +49,13 @@ void solo_close(struct solo *solo);
 int solo_allocate(const struct solo *solo, enum solo_way way, uint64_t size, uint64_t page_size,
                   uint32_t slot, struct solo_buffer *ret);
 
+/**
+ * solo_resolve() - read the frames of a part again, appending to @spans; whole pages
+ * Return: 0 or a negative errno.
+ */
+int solo_resolve(const struct solo *solo, const struct solo_buffer *buffer, uint64_t offset,
+                 uint64_t length, uint64_t page_size, struct spans *spans);
+
 /** solo_free() - the reverse; safe to repeat. */
 void solo_free(const struct solo *solo, struct solo_buffer *buffer);
 

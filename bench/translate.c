@@ -2,10 +2,10 @@
 /*
  * Row "translate": random pointers into 1 GiB of buffers to device addresses, beside one bare load
  * from a flat table with an entry for each page (table.h), inline and behind a function call like
- * ours. All read the same list of random places. batched: ours by dmabufd_translate_pointers().
+ * ours, and beside DPDK's two ways over 1 GiB of its own (dpdk-memory.c). All read lists of random
+ * places of the same length; see walk.h for what independent and chained mean.
  *
- * independent: the next translation does not need the last one's result (throughput);
- * chained: its address is computed from it (latency).
+ * batched: ours by dmabufd_translate_pointers(), beside the same.
  */
 #include <err.h>
 #include <stdio.h>
@@ -14,17 +14,17 @@
 
 #include "bench/bench.h"
 #include "bench/table.h"
+#include "bench/walk.h"
 
 #define ROW         "translate"
 #define TOTAL       GIB
 #define BUFFERS_MAX 16
-#define SEED        UINT64_C(0x9e3779b97f4a7c15)
-/* Places in the list. As many touch nearly all of the larger table, and the list stays small. */
-#define PLACES 65536
-/* Walks over the list in one turn. */
-#define WARM 8
+#define PEER_NAME \
+    "DPDK: rte_mem_virt2iova() of any pointer, or rte_malloc_virt2iova() where an object begins"
 /* Pointers in one call. */
 #define BATCH 32
+/* Walks over the list in one turn. */
+#define WARM  8
 #define TIMED 8
 
 struct region {
@@ -33,12 +33,10 @@ struct region {
     uint64_t page_size;
 };
 
-struct walk {
-    dmabufd *d;
+struct places {
     const char **pointers; /* into the buffers */
-    const char **places;   /* of the same pages, for the table */
+    const char **numbers;  /* of the same pages, for the table */
     struct table table;
-    uint64_t zero; /* which the compiler does not know */
 };
 
 /* Of whom the device address is asked. */
@@ -51,149 +49,130 @@ enum way {
     BATCHED, /* ours, many in a call */
 };
 
-/* Keeps results alive. */
-static volatile uint64_t sink;
-
-static uint64_t next_random(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
-
 /* ---- what is timed ---- */
 
-typedef int ask_fn(const struct walk *walk, const char *pointer, uint64_t *ret_dma_addr,
-                   uint64_t *ret_length);
-
-static int ask_ours(const struct walk *walk, const char *pointer, uint64_t *ret_dma_addr,
+static int ask_ours(const void *of, const char *pointer, uint64_t *ret_dma_addr,
                     uint64_t *ret_length)
 {
-    return dmabufd_translate(walk->d, pointer, ret_dma_addr, ret_length);
+    return dmabufd_translate(of, pointer, ret_dma_addr, ret_length);
 }
 
-static int load_small(const struct walk *walk, const char *pointer, uint64_t *ret_dma_addr,
+static int load_small(const void *of, const char *pointer, uint64_t *ret_dma_addr,
                       uint64_t *ret_length)
 {
-    *ret_dma_addr = table_load(&walk->table, (uintptr_t)pointer, 12);
+    *ret_dma_addr = table_load(of, (uintptr_t)pointer, 12);
     *ret_length = 0;
     return 0;
 }
 
-static int load_huge(const struct walk *walk, const char *pointer, uint64_t *ret_dma_addr,
+static int load_huge(const void *of, const char *pointer, uint64_t *ret_dma_addr,
                      uint64_t *ret_length)
 {
-    *ret_dma_addr = table_load(&walk->table, (uintptr_t)pointer, 21);
+    *ret_dma_addr = table_load(of, (uintptr_t)pointer, 21);
     *ret_length = 0;
     return 0;
 }
 
-static int call_small(const struct walk *walk, const char *pointer, uint64_t *ret_dma_addr,
+static int call_small(const void *of, const char *pointer, uint64_t *ret_dma_addr,
                       uint64_t *ret_length)
 {
-    return table_translate_small(&walk->table, pointer, ret_dma_addr, ret_length);
+    return table_translate_small(of, pointer, ret_dma_addr, ret_length);
 }
 
-static int call_huge(const struct walk *walk, const char *pointer, uint64_t *ret_dma_addr,
+static int call_huge(const void *of, const char *pointer, uint64_t *ret_dma_addr,
                      uint64_t *ret_length)
 {
-    return table_translate_huge(&walk->table, pointer, ret_dma_addr, ret_length);
+    return table_translate_huge(of, pointer, ret_dma_addr, ret_length);
 }
 
-/* Inlined with a known @ask, so that nothing is between the loop and what it asks. */
-static inline __attribute__((always_inline)) void loop(const struct walk *walk, ask_fn *ask,
-                                                       const char *const *places, bool chained)
-{
-    uint64_t sum = 0, dma_addr = 0, length = 0;
-    uint64_t zero = walk->zero;
-
-    for (size_t i = 0; i < PLACES; i++) {
-        const char *pointer = chained ? places[i] + (dma_addr & zero) : places[i];
-
-        if (ask(walk, pointer, &dma_addr, &length) < 0)
-            errx(1, "a pointer into a buffer did not translate");
-        if (!chained)
-            sum += dma_addr ^ length;
-    }
-    sink = sum + dma_addr;
-}
-
-static void loop_batched(const struct walk *walk)
+static void walk_batched(const dmabufd *d, const struct places *places)
 {
     struct dmabufd_translation answers[BATCH];
     uint64_t sum = 0;
 
-    for (size_t i = 0; i < PLACES; i += BATCH) {
-        if (dmabufd_translate_pointers(walk->d, (const void *const *)&walk->pointers[i], BATCH,
+    for (size_t i = 0; i < WALK_PLACES; i += BATCH) {
+        if (dmabufd_translate_pointers(d, (const void *const *)&places->pointers[i], BATCH,
                                        answers) != BATCH)
             errx(1, "a pointer into a buffer did not translate");
         for (size_t k = 0; k < BATCH; k++)
             sum += answers[k].dma_addr ^ answers[k].length;
     }
-    sink = sum;
+    walk_sink = sum;
 }
 
-static inline __attribute__((always_inline)) void run(const struct walk *walk, enum way way,
-                                                      bool chained)
+static inline __attribute__((always_inline)) void run(const dmabufd *d, const struct places *places,
+                                                      enum way way, bool chained)
 {
     switch (way) {
     case OURS:
-        loop(walk, ask_ours, walk->pointers, chained);
+        walk(ask_ours, d, places->pointers, WALK_PLACES, chained);
         break;
     case LOAD_SMALL:
-        loop(walk, load_small, walk->places, chained);
+        walk(load_small, &places->table, places->numbers, WALK_PLACES, chained);
         break;
     case LOAD_HUGE:
-        loop(walk, load_huge, walk->places, chained);
+        walk(load_huge, &places->table, places->numbers, WALK_PLACES, chained);
         break;
     case CALL_SMALL:
-        loop(walk, call_small, walk->places, chained);
+        walk(call_small, &places->table, places->numbers, WALK_PLACES, chained);
         break;
     case CALL_HUGE:
-        loop(walk, call_huge, walk->places, chained);
+        walk(call_huge, &places->table, places->numbers, WALK_PLACES, chained);
         break;
     case BATCHED:
-        loop_batched(walk);
+        walk_batched(d, places);
         break;
     }
 }
 
-__attribute__((noinline)) static void run_independent(const struct walk *walk, enum way way)
+__attribute__((noinline)) static void run_independent(const dmabufd *d, const struct places *places,
+                                                      enum way way)
 {
-    run(walk, way, false);
+    run(d, places, way, false);
 }
 
-__attribute__((noinline)) static void run_chained(const struct walk *walk, enum way way)
+__attribute__((noinline)) static void run_chained(const dmabufd *d, const struct places *places,
+                                                  enum way way)
 {
-    run(walk, way, true);
+    run(d, places, way, true);
 }
 
 /* ---- around it ---- */
 
-static void walk_once(const struct walk *walk, enum way way, bool chained)
-{
-    if (chained)
-        run_chained(walk, way);
-    else
-        run_independent(walk, way);
-}
-
 /* One's turn: first until the caches hold its table again and not the others'. */
-static void take_turn(const struct walk *walk, enum way way, bool chained, struct samples *samples)
+static void take_turn(const struct bench *bench, const struct places *places, enum way way,
+                      bool chained, struct samples *samples)
 {
-    for (int i = 0; i < WARM; i++)
-        walk_once(walk, way, chained);
-    for (int i = 0; i < TIMED; i++) {
+    for (int i = 0; i < WARM + TIMED; i++) {
         uint64_t begin = now_ns();
 
-        walk_once(walk, way, chained);
-        samples_add(samples, (double)(now_ns() - begin) / PLACES);
+        if (chained)
+            run_chained(bench->d, places, way);
+        else
+            run_independent(bench->d, places, way);
+        if (i >= WARM)
+            samples_add(samples, (double)(now_ns() - begin) / WALK_PLACES);
     }
 }
 
+/* What it cannot do is missing in @samples. */
+static void take_peer_turn(struct bench *bench, const struct region *region, enum peer_way way,
+                           bool chained, struct samples *samples)
+{
+    struct peer_order order = { .what = PEER_WALK,
+                                .way = way,
+                                .size = TOTAL,
+                                .page_size = region->page_size,
+                                .chained = chained,
+                                .cpus = { bench->placement.near } };
+
+    peer_order(&bench->peer, &order, samples);
+}
+
+/* A line: ours beside one way to the floor and one way of the peer. */
 static void report(struct bench *bench, const struct region *region, const char *way,
-                   const struct summary *ours, struct samples *floor, const char *how)
+                   const struct summary *ours, struct samples *floor, struct samples *peer,
+                   const char *how)
 {
     struct result result = { .row = ROW,
                              .where = "one CPU",
@@ -206,10 +185,11 @@ static void report(struct bench *bench, const struct region *region, const char 
     snprintf(result.what, sizeof(result.what), "%u x %s, %s pages, %s / %s", region->count,
              format_size(size, TOTAL / region->count), format_size(page, region->page_size), way,
              how);
+    add_peer(bench, &result, PEER_NAME, peer);
     report_add(&bench->report, &result);
 }
 
-static void measure(struct bench *bench, const struct walk *walk, const struct region *region,
+static void measure(struct bench *bench, const struct places *places, const struct region *region,
                     bool chained)
 {
     bool huge = region->page_size == PAGE_HUGE;
@@ -217,29 +197,52 @@ static void measure(struct bench *bench, const struct walk *walk, const struct r
     CLEANUP_SAMPLES struct samples batched = { 0 };
     CLEANUP_SAMPLES struct samples load = { 0 };
     CLEANUP_SAMPLES struct samples call = { 0 };
+    CLEANUP_SAMPLES struct samples mem = { 0 };
+    CLEANUP_SAMPLES struct samples object = { 0 };
     struct pace pace = pace_begin(bench, 1, 3);
+    const char *way = chained ? "chained" : "independent";
     struct summary summary;
 
     while (pace_more(&pace)) {
-        take_turn(walk, OURS, chained, &ours);
+        take_turn(bench, places, OURS, chained, &ours);
         if (!chained)
-            take_turn(walk, BATCHED, chained, &batched);
-        take_turn(walk, huge ? LOAD_HUGE : LOAD_SMALL, chained, &load);
-        take_turn(walk, huge ? CALL_HUGE : CALL_SMALL, chained, &call);
+            take_turn(bench, places, BATCHED, chained, &batched);
+        take_turn(bench, places, huge ? LOAD_HUGE : LOAD_SMALL, chained, &load);
+        take_turn(bench, places, huge ? CALL_HUGE : CALL_SMALL, chained, &call);
+        take_peer_turn(bench, region, PEER_MEM, chained, &mem);
+        take_peer_turn(bench, region, PEER_MALLOC, chained, &object);
     }
     summary = samples_summary(&ours);
-    report(bench, region, chained ? "chained" : "independent", &summary, &load, "inline");
-    report(bench, region, chained ? "chained" : "independent", &summary, &call, "called");
+    report(bench, region, way, &summary, &load, &mem, "inline, mem");
+    report(bench, region, way, &summary, &call, &object, "called, malloc");
     if (chained)
         return;
     summary = samples_summary(&batched);
-    report(bench, region, "batched", &summary, &load, "inline");
+    report(bench, region, "batched", &summary, &load, &object, "inline, malloc");
 }
 
 static void region_free(struct region *region)
 {
     while (region->count > 0)
         dmabufd_free(region->buffers[--region->count]);
+}
+
+/* The peer's memory of such pages, as much as ours. */
+static void prepare_peer(struct bench *bench, uint64_t page_size)
+{
+    struct peer_order order = { .what = PEER_PREPARE,
+                                .size = TOTAL,
+                                .page_size = page_size,
+                                .cpus = { bench->placement.near } };
+
+    peer_order(&bench->peer, &order, NULL);
+}
+
+static void release_peer(struct bench *bench)
+{
+    struct peer_order order = { .what = PEER_RELEASE, .cpus = { bench->placement.near } };
+
+    peer_order(&bench->peer, &order, NULL);
 }
 
 static int region_allocate(struct bench *bench, struct region *region, unsigned int count,
@@ -284,40 +287,41 @@ static void fill_table(const struct table *table, const struct region *region)
     }
 }
 
-static void fill_places(const struct walk *walk, const struct region *region)
+static void fill_places(const struct places *places, const struct region *region)
 {
-    uint64_t each = TOTAL / region->count, state = SEED;
+    uint64_t each = TOTAL / region->count, state = WALK_SEED;
 
-    for (size_t i = 0; i < PLACES; i++) {
-        uint64_t offset = next_random(&state) % TOTAL;
+    for (size_t i = 0; i < WALK_PLACES; i++) {
+        uint64_t offset = walk_random(&state) % TOTAL;
         const char *data = dmabufd_buffer_data(region->buffers[offset / each]);
 
-        walk->places[i] = (const char *)walk->table.base + offset;
-        walk->pointers[i] = data + offset % each;
+        places->numbers[i] = (const char *)places->table.base + offset;
+        places->pointers[i] = data + offset % each;
     }
 }
 
 /* The yardstick must agree with what it measures. */
-static void check(const struct walk *walk)
+static void check(const dmabufd *d, const struct places *places)
 {
-    for (size_t i = 0; i < PLACES; i++) {
+    const struct table *table = &places->table;
+
+    for (size_t i = 0; i < WALK_PLACES; i++) {
         uint64_t dma_addr, length;
 
-        if (dmabufd_translate(walk->d, walk->pointers[i], &dma_addr, &length) < 0 ||
-            dma_addr != table_load(&walk->table, (uintptr_t)walk->places[i], walk->table.shift))
+        if (dmabufd_translate(d, places->pointers[i], &dma_addr, &length) < 0 ||
+            dma_addr != table_load(table, (uintptr_t)places->numbers[i], table->shift))
             errx(1, "the library and the table disagree on an address");
     }
 }
 
 static void one_region(struct bench *bench, unsigned int count, uint64_t page_size)
 {
-    CLEANUP(region_free) struct region region;
-    CLEANUP_FREE const char **pointers = calloc(PLACES, sizeof(*pointers));
-    CLEANUP_FREE const char **places = calloc(PLACES, sizeof(*places));
-    static volatile uint64_t zero;
-    struct walk walk = { bench->d, pointers, places, { 0 }, zero };
+    CLEANUP(region_free) struct region region = { .count = 0 };
+    CLEANUP_FREE const char **pointers = calloc(WALK_PLACES, sizeof(*pointers));
+    CLEANUP_FREE const char **numbers = calloc(WALK_PLACES, sizeof(*numbers));
+    struct places places = { .pointers = pointers, .numbers = numbers };
 
-    if (!pointers || !places)
+    if (!pointers || !numbers)
         err(1, "no memory");
     if (region_allocate(bench, &region, count, page_size) < 0) {
         char what[64], size[16], page[16];
@@ -327,20 +331,26 @@ static void one_region(struct bench *bench, unsigned int count, uint64_t page_si
         report_skip(&bench->report, ROW, what, "one CPU", dmabufd_last_error());
         return;
     }
-    map_table(&walk.table, page_size == PAGE_HUGE ? 21 : 12);
-    fill_table(&walk.table, &region);
-    fill_places(&walk, &region);
-    check(&walk);
-    measure(bench, &walk, &region, false);
-    measure(bench, &walk, &region, true);
-    unmap_table(&walk.table);
+    map_table(&places.table, page_size == PAGE_HUGE ? 21 : 12);
+    fill_table(&places.table, &region);
+    fill_places(&places, &region);
+    check(bench->d, &places);
+    measure(bench, &places, &region, false);
+    measure(bench, &places, &region, true);
+    unmap_table(&places.table);
+}
+
+static void both_regions(struct bench *bench, uint64_t page_size)
+{
+    prepare_peer(bench, page_size);
+    one_region(bench, 1, page_size);
+    one_region(bench, 16, page_size);
+    release_peer(bench);
 }
 
 void row_translate(struct bench *bench)
 {
     placement_enter(&bench->placement, PLACE_SAME_CPU);
-    one_region(bench, 1, PAGE_HUGE);
-    one_region(bench, 16, PAGE_HUGE);
-    one_region(bench, 1, PAGE_SMALL);
-    one_region(bench, 16, PAGE_SMALL);
+    both_regions(bench, PAGE_HUGE);
+    both_regions(bench, PAGE_SMALL);
 }
