@@ -9,4 +9,4 @@ cmdline="default_hugepagesz=2M hugepagesz=2M hugepages=520"
 environment=("DMABUFD_BENCH_ROWS=${DMABUFD_BENCH_ROWS:-*}" "DMABUFD_BENCH_QUICK=${DMABUFD_BENCH_QUICK:-}")
 needs=(dmabufd dmabufctl bench/dmabufd-bench)
 programs=(bench/in-guest)
-time_limit=2400
+time_limit=1200
