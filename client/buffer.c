@@ -138,6 +138,7 @@ static int adopt(dmabufd *d, const struct reply_buffer *granted, struct wire_fds
                                 .mode = granted->mode,
                                 .pin = granted->pin,
                                 .access = granted->access,
+                                .nodes = granted->nodes,
                                 .registered = start != NULL,
                                 .start = start ? *start : 0,
                                 .fd = -1 };
@@ -201,6 +202,15 @@ static void put_constraints(const struct dmabufd_constraints *from,
     message->min_span = from->min_span;
     message->max_segments = from->max_segments;
     message->contiguous = (from->flags & DMABUFD_CONTIGUOUS) != 0;
+    message->node = from->node;
+    message->node_preferred = (from->flags & DMABUFD_NODE_PREFERRED) != 0;
+    message->node_strict = (from->flags & DMABUFD_NODE_STRICT) != 0;
+}
+
+static bool on_its_node(const dmabufd_buffer *buffer, const struct dmabufd_constraints *constraints)
+{
+    return !(constraints->flags & DMABUFD_NODE_STRICT) || buffer->nodes == 0 ||
+           (constraints->node < 64 && buffer->nodes == UINT64_C(1) << constraints->node);
 }
 
 /* A buffer that does not meet them would make a device write where it must not. */
@@ -210,7 +220,7 @@ static int check_promise(dmabufd *d, dmabufd_buffer *buffer,
     struct fit fit;
 
     constraints_fit(constraints, buffer->spans, buffer->span_count, &fit);
-    if (constraints_met(constraints, &fit, NULL) == 0)
+    if (constraints_met(constraints, &fit, NULL) == 0 && on_its_node(buffer, constraints))
         return 0;
     dmabufd_free(buffer);
     return call_violation(d, "a buffer that does not meet the constraints", fault);
@@ -438,6 +448,11 @@ enum dmabufd_pin dmabufd_buffer_pin(const dmabufd_buffer *buffer)
 enum dmabufd_access dmabufd_buffer_access(const dmabufd_buffer *buffer)
 {
     return buffer->access;
+}
+
+uint64_t dmabufd_buffer_nodes(const dmabufd_buffer *buffer)
+{
+    return buffer->nodes;
 }
 
 int dmabufd_buffer_fd(const dmabufd_buffer *buffer)

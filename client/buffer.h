@@ -17,6 +17,7 @@ struct dmabufd_buffer {
     enum dmabufd_address_mode mode;
     enum dmabufd_pin pin;
     enum dmabufd_access access;
+    uint64_t nodes; /* as dmabufd_buffer_nodes() tells */
     int fd;
     uint64_t start;  /* of registered memory in its file, bytes */
     bool registered; /* the program made the memory */

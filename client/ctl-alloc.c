@@ -43,6 +43,8 @@ static const char help[] =
     "      --alignment=SIZE      every segment begins at a multiple of this\n"
     "      --min-span=SIZE       no span but the last is shorter\n"
     "      --contiguous          one span\n"
+    "      --node=N              all pages on NUMA node N\n"
+    "      --prefer-node=N       as many pages there as it has free\n"
     "\n"
     "  -h, --help            show this and exit\n";
 
@@ -67,17 +69,30 @@ static uint64_t largest_span(const struct dmabufd_span *spans, size_t count)
     return largest;
 }
 
+/* "0,2", or "unknown". */
+static void nodes_text(uint64_t set, char *out, size_t size)
+{
+    size_t used = (size_t)snprintf(out, size, "%s", set ? "" : "unknown");
+
+    for (unsigned int i = 0; i < 64 && used < size; i++) {
+        if (set >> i & 1)
+            used += (size_t)snprintf(out + used, size - used, "%s%u", used ? "," : "", i);
+    }
+}
+
 static void show_text(const dmabufd_buffer *buffer, bool all)
 {
     static const char *const titles[] = { "offset", "dma_addr", "length", "bytes" };
     struct table table = TABLE(titles);
+    char nodes[256];
     size_t count, shown;
     const struct dmabufd_span *spans = dmabufd_buffer_spans(buffer, &count);
 
-    printf("buffer %" PRIu64 ": %s (%" PRIu64 " bytes) in pages of %s, mode %s, pin %s, "
+    nodes_text(dmabufd_buffer_nodes(buffer), nodes, sizeof(nodes));
+    printf("buffer %" PRIu64 ": %s (%" PRIu64 " bytes) in pages of %s, node %s, mode %s, pin %s, "
            "%s, %zu span%s, largest %s\n",
            dmabufd_buffer_id(buffer), size_text(dmabufd_buffer_size(buffer)).text,
-           dmabufd_buffer_size(buffer), size_text(dmabufd_buffer_page_size(buffer)).text,
+           dmabufd_buffer_size(buffer), size_text(dmabufd_buffer_page_size(buffer)).text, nodes,
            dmabufd_mode_string(dmabufd_buffer_mode(buffer)),
            dmabufd_pin_string(dmabufd_buffer_pin(buffer)),
            dmabufd_access_string(dmabufd_buffer_access(buffer)), count, count == 1 ? "" : "s",
@@ -96,19 +111,23 @@ static void show_text(const dmabufd_buffer *buffer, bool all)
 
 static json_t *buffer_json(const dmabufd_buffer *buffer)
 {
-    json_t *list = json_array();
+    json_t *list = json_array(), *nodes = json_array();
     size_t count;
     const struct dmabufd_span *spans = dmabufd_buffer_spans(buffer, &count);
 
+    for (unsigned int i = 0; i < 64; i++) {
+        if (dmabufd_buffer_nodes(buffer) >> i & 1)
+            json_array_append_new(nodes, json_integer(i));
+    }
     for (size_t i = 0; i < count; i++)
         json_array_append_new(list,
                               json_pack("{s:o,s:o,s:o}", "offset", output_number(spans[i].offset),
                                         "dma_addr", output_address(spans[i].dma_addr), "length",
                                         output_number(spans[i].length)));
-    return json_pack("{s:o,s:o,s:o,s:s,s:s,s:s,s:o,s:o,s:o}", "id",
+    return json_pack("{s:o,s:o,s:o,s:o,s:s,s:s,s:s,s:o,s:o,s:o}", "id",
                      output_number(dmabufd_buffer_id(buffer)), "size",
                      output_number(dmabufd_buffer_size(buffer)), "page_size",
-                     output_number(dmabufd_buffer_page_size(buffer)), "mode",
+                     output_number(dmabufd_buffer_page_size(buffer)), "nodes", nodes, "mode",
                      dmabufd_mode_string(dmabufd_buffer_mode(buffer)), "pin",
                      dmabufd_pin_string(dmabufd_buffer_pin(buffer)), "access",
                      dmabufd_access_string(dmabufd_buffer_access(buffer)), "span_count",
@@ -257,6 +276,8 @@ enum {
     OPT_PUBLISH,
     OPT_MODE,
     OPT_GROUP,
+    OPT_NODE,
+    OPT_PREFER_NODE,
 };
 #define FIRST_CONSTRAINT 4
 
@@ -284,6 +305,14 @@ static int parse_constraint(struct dmabufd_constraints *constraints, int option,
         return parse_size(text, &constraints->alignment);
     case OPT_MIN_SPAN:
         return parse_size(text, &constraints->min_span);
+    case OPT_NODE:
+    case OPT_PREFER_NODE:
+        r = parse_number(text, 0, UINT32_MAX, &number);
+        if (r == 0) {
+            constraints->node = (uint32_t)number;
+            constraints->flags |= option == OPT_NODE ? DMABUFD_NODE_STRICT : DMABUFD_NODE_PREFERRED;
+        }
+        return r;
     default:
         constraints->flags |= DMABUFD_CONTIGUOUS;
         return 0;
@@ -318,6 +347,8 @@ static const struct option options[] = {
     { "publish", required_argument, NULL, OPT_PUBLISH },
     { "mode", required_argument, NULL, OPT_MODE },
     { "group", required_argument, NULL, OPT_GROUP },
+    { "node", required_argument, NULL, OPT_NODE },
+    { "prefer-node", required_argument, NULL, OPT_PREFER_NODE },
     { "help", no_argument, NULL, 'h' },
     { 0 },
 };
@@ -353,6 +384,8 @@ static int run(const struct ctl *ctl, int argc, char **argv)
         case OPT_ALIGNMENT:
         case OPT_MIN_SPAN:
         case OPT_CONTIGUOUS:
+        case OPT_NODE:
+        case OPT_PREFER_NODE:
             if (parse_constraint(&request.constraints, option, optarg) < 0)
                 return ctl_usage(&ctl_alloc, "'%s' is not what --%s takes", optarg,
                                  options[option - OPT_DMA_BITS + FIRST_CONSTRAINT].name);

@@ -154,8 +154,12 @@ int dmabufd_alloc(dmabufd *d, uint64_t size, uint64_t page_size, dmabufd_buffer 
  * for ten seconds at most; small pages are taken as they come. So reserve huge pages for a device
  * that is hard to please, and leave @page_size 0.
  *
+ * With DMABUFD_NODE_STRICT all pages are on constraints->node; with DMABUFD_NODE_PREFERRED as many
+ * as it has free. dmabufd_buffer_nodes() tells where they are.
+ *
  * Return: as dmabufd_alloc(); -ENOSPC: no memory that fits was found, the sentence says how close it
- * came; -EINVAL also: the constraints contradict one another.
+ * came; -ENOMEM also: the strict node has too little free; -EOPNOTSUPP also: the host has no such
+ * node; -EINVAL also: the constraints contradict one another.
  */
 int dmabufd_alloc_constrained(dmabufd *d, uint64_t size, uint64_t page_size,
                               const struct dmabufd_constraints *constraints, dmabufd_buffer **ret);
@@ -289,6 +293,12 @@ uint64_t dmabufd_buffer_id(const dmabufd_buffer *buffer);
 
 /** dmabufd_buffer_mode() - what the addresses of its spans mean. */
 enum dmabufd_address_mode dmabufd_buffer_mode(const dmabufd_buffer *buffer);
+
+/**
+ * dmabufd_buffer_nodes() - which NUMA nodes its pages are on
+ * Return: bit n: some of them are on node n; 0: the daemon cannot tell.
+ */
+uint64_t dmabufd_buffer_nodes(const dmabufd_buffer *buffer);
 
 /** dmabufd_buffer_pin() - how firmly its pages stay. */
 enum dmabufd_pin dmabufd_buffer_pin(const dmabufd_buffer *buffer);

@@ -110,6 +110,7 @@ static const char *parse_buffer(const Dmabufd__Proto__BufferReply *message,
     ret->mode = (enum dmabufd_address_mode)message->mode;
     ret->pin = (enum dmabufd_pin)message->pin;
     ret->access = (enum dmabufd_access)message->access;
+    ret->nodes = message->nodes;
     ret->span_count = message->span_count;
     ret->inline_bytes = message->spans.len;
     if (message->spans.len > 0)

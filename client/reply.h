@@ -38,6 +38,7 @@ struct reply_buffer {
     enum dmabufd_address_mode mode;
     enum dmabufd_pin pin;
     enum dmabufd_access access;
+    uint64_t nodes;
     uint32_t span_count;
     size_t inline_bytes; /* 0: the list is in a memfd */
     unsigned char inline_spans[PROTO_SPANS_INLINE_MAX * sizeof(struct dmabufd_span)];

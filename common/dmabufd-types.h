@@ -32,6 +32,10 @@ struct dmabufd_span {
 
 /** All spans of the buffer touch: it is one span. */
 #define DMABUFD_CONTIGUOUS UINT32_C(1)
+/** The pages come from the NUMA node of the constraints as far as it has enough. */
+#define DMABUFD_NODE_PREFERRED UINT32_C(2)
+/** All pages are on the NUMA node of the constraints. */
+#define DMABUFD_NODE_STRICT UINT32_C(4)
 
 /**
  * struct dmabufd_constraints - what a device can take; all zero: anything
@@ -41,7 +45,9 @@ struct dmabufd_span {
  * @alignment: every segment begins at a multiple of it, a power of two, bytes; 0: any
  * @min_span: shortest useful span, bytes, the last of a buffer excepted; 0: any
  * @max_segments: most segments of a buffer; 0: any number
- * @flags: DMABUFD_CONTIGUOUS
+ * @flags: DMABUFD_CONTIGUOUS, DMABUFD_NODE_PREFERRED or DMABUFD_NODE_STRICT
+ * @node: number of a NUMA node; it counts with one of the two flags, and is 0 without
+ * @reserved: 0
  *
  * A segment is what becomes one descriptor of a device: a span, cut where @max_segment_size and
  * @boundary demand it. These two only cut; the others need memory that fits.
@@ -54,6 +60,8 @@ struct dmabufd_constraints {
     uint64_t min_span;
     uint32_t max_segments;
     uint32_t flags;
+    uint32_t node;
+    uint32_t reserved;
 };
 
 /**

@@ -5,6 +5,9 @@
 #include <errno.h>
 #include <stdbool.h>
 
+#define FLAGS_NODE  (DMABUFD_NODE_PREFERRED | DMABUFD_NODE_STRICT)
+#define FLAGS_KNOWN (DMABUFD_CONTIGUOUS | FLAGS_NODE)
+
 static bool is_power_of_two(uint64_t n)
 {
     return n != 0 && (n & (n - 1)) == 0;
@@ -20,8 +23,12 @@ int constraints_check(const struct dmabufd_constraints *c, struct fault *fault)
 {
     uint64_t alignment = c->alignment ? c->alignment : 1;
 
-    if (c->flags & ~(uint32_t)DMABUFD_CONTIGUOUS)
+    if (c->flags & ~FLAGS_KNOWN || c->reserved)
         return bad(fault, "flags", c->flags, "not all of them are known");
+    if ((c->flags & FLAGS_NODE) == FLAGS_NODE)
+        return bad(fault, "flags", c->flags, "a node is either preferred or strict, not both");
+    if (c->node && !(c->flags & FLAGS_NODE))
+        return bad(fault, "node", c->node, "needs DMABUFD_NODE_PREFERRED or DMABUFD_NODE_STRICT");
     if (!is_power_of_two(alignment))
         return bad(fault, "alignment", alignment, "must be a power of two");
     if (c->boundary && !is_power_of_two(c->boundary))

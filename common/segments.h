@@ -19,7 +19,8 @@
 /**
  * constraints_check() - do these make sense
  * Return: 0; -EINVAL with @fault: a power of two is none, a boundary below the alignment, a segment
- * size below the alignment, flags that are not known.
+ * size below the alignment, flags that are not known or contradict each other, a node without its
+ * flag. Which nodes there are is the daemon's to say.
  */
 int constraints_check(const struct dmabufd_constraints *constraints, struct fault *fault);
 

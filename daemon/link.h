@@ -128,6 +128,7 @@ struct link_buffer {
     uint64_t id;
     uint64_t size;
     uint64_t page_size;
+    uint64_t nodes;      /* bit n: some of it is on NUMA node n; 0: not known */
     uint32_t mode;       /* enum dmabufd_address_mode */
     uint32_t pin;        /* enum dmabufd_pin */
     uint32_t span_count; /* the list is inline up to PROTO_SPANS_INLINE_MAX, else the last fd */

@@ -32,6 +32,7 @@ libdaemon_la_SOURCES = \
 	daemon/keeper/keeper.c daemon/keeper/keeper.h \
 	daemon/keeper/memory.c daemon/keeper/memory.h \
 	daemon/keeper/names.c daemon/keeper/names.h \
+	daemon/keeper/nodes.c daemon/keeper/nodes.h \
 	daemon/keeper/pagemap.c \
 	daemon/keeper/pfn.c daemon/keeper/pfn.h \
 	daemon/keeper/pinring.c daemon/keeper/pinring.h \
@@ -43,7 +44,8 @@ libdaemon_la_SOURCES = \
 	daemon/keeper/store.c daemon/keeper/store.h \
 	daemon/keeper/supervisor.c daemon/keeper/supervisor.h \
 	daemon/keeper/watch.c daemon/keeper/watch.h \
-	daemon/keeper/turns.c daemon/keeper/turns.h
+	daemon/keeper/turns.c daemon/keeper/turns.h \
+	daemon/keeper/zones.c daemon/keeper/zones.h
 libdaemon_la_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(SYSTEMD_CFLAGS)
 libdaemon_la_LIBADD = libproto.la libcommon.la $(EVENT_LIBS) $(SYSTEMD_LIBS)
 

@@ -44,6 +44,7 @@ static void reply_buffer(struct session *session, proto_reply *reply,
     body.pin = (Dmabufd__Proto__PinStrength)buffer->pin;
     body.span_count = buffer->span_count;
     body.access = (Dmabufd__Proto__Access)buffer->access;
+    body.nodes = buffer->nodes;
     if (buffer->span_count <= PROTO_SPANS_INLINE_MAX) {
         body.spans.data = (uint8_t *)buffer->spans;
         body.spans.len = buffer->span_count * sizeof(buffer->spans[0]);

@@ -76,7 +76,10 @@ static struct dmabufd_constraints read_constraints(const Dmabufd__Proto__Constra
         .alignment = message->alignment,
         .min_span = message->min_span,
         .max_segments = message->max_segments,
-        .flags = message->contiguous ? DMABUFD_CONTIGUOUS : 0,
+        .flags = (message->contiguous ? DMABUFD_CONTIGUOUS : 0) |
+                 (message->node_preferred ? DMABUFD_NODE_PREFERRED : 0) |
+                 (message->node_strict ? DMABUFD_NODE_STRICT : 0),
+        .node = message->node,
     };
 }
 

@@ -76,6 +76,7 @@ int answer_buffer(struct channel *link, const struct backend *backend, uint32_t 
         .u.buffer = { .id = buffer->id,
                       .size = buffer->size,
                       .page_size = buffer->page_size,
+                      .nodes = buffer->nodes,
                       .mode = backend->mode,
                       .pin = backend->pin,
                       .span_count = buffer->span_count,

@@ -17,6 +17,7 @@
 #include "common/dmabufd-types.h"
 #include "common/fault.h"
 #include "common/spans.h"
+#include "daemon/keeper/nodes.h"
 
 /** Largest piece of memory in small pages: beyond 8192 pages in one IOMMU_IOAS_MAP_FILE call Linux
  *  7.3 can lose count of its pins when the call fails half-way. Also bounds one step of a worker. */
@@ -26,13 +27,14 @@ struct backend;
 
 /** The pinned state of one memfd. */
 struct mapping {
-    int fd;             /* of the buffer, which owns it */
-    uint64_t start;     /* where in the file it begins, bytes */
-    bool foreign;       /* a client made the memory: its pages are all there */
-    uint64_t piece;     /* longest piece, bytes; 0: BACKEND_PIECE */
-    uint64_t size;      /* bytes, a multiple of page_size */
-    uint64_t page_size; /* bytes */
-    uint64_t pinned;    /* bytes pinned, from offset 0 */
+    int fd;                     /* of the buffer, which owns it */
+    uint64_t start;             /* where in the file it begins, bytes */
+    struct placement placement; /* for a backend that pretends nodes */
+    bool foreign;               /* a client made the memory: its pages are all there */
+    uint64_t piece;             /* longest piece, bytes; 0: BACKEND_PIECE */
+    uint64_t size;              /* bytes, a multiple of page_size */
+    uint64_t page_size;         /* bytes */
+    uint64_t pinned;            /* bytes pinned, from offset 0 */
     bool begun;
     /* Each backend uses its own. */
     union {
@@ -68,6 +70,8 @@ struct backend_ops {
     /** unpin() - undo pin() of @length bytes at @offset, the last piece that is pinned. */
     int (*unpin)(struct backend *backend, struct mapping *mapping, uint64_t offset, uint64_t length,
                  struct fault *fault);
+    /** nodes_of() - as in nodes.h, of addresses that are not physical ones. May be NULL. */
+    uint64_t (*nodes_of)(struct backend *backend, const struct dmabufd_span *list, size_t count);
     /** end() - undo begin(); nothing is pinned any more. */
     void (*end)(struct backend *backend, struct mapping *mapping);
 };
@@ -78,6 +82,7 @@ struct backend {
     const char *name;
     enum dmabufd_address_mode mode;
     enum dmabufd_pin pin;
+    uint64_t nodes;              /* the NUMA nodes it pretends, bit n for node n; 0: the host's */
     uint64_t piece;              /* for mapping.piece */
     char reason[FAULT_TEXT_MAX]; /* why this backend: a sentence for people */
 };

@@ -137,6 +137,7 @@ int buffer_begin_again(struct buffer *buffer, struct backend *backend, struct fa
     buffer->mapping = (struct mapping){ .fd = buffer->fd,
                                         .start = buffer->mapping.start,
                                         .foreign = buffer->registered,
+                                        .placement = buffer->placement,
                                         .piece = backend->piece,
                                         .size = buffer->size,
                                         .page_size = buffer->page_size };
@@ -186,18 +187,31 @@ int buffer_begin_foreign(struct buffer *buffer, uint64_t offset, uint64_t size,
     return buffer_begin_again(buffer, backend, fault);
 }
 
+static int allocate_and_pin(struct buffer *buffer, uint64_t offset, uint64_t length,
+                            struct memory *memory, struct backend *backend, struct fault *fault)
+{
+    struct policy before;
+    int r = placement_enter(&memory->nodes, &buffer->placement, &before, fault);
+
+    if (r < 0)
+        return r;
+    r = memory_prepare(memory, &buffer->placement, buffer->fd, buffer->page_size, offset, length,
+                       fault);
+    if (r == 0)
+        r = backend->ops->pin(backend, &buffer->mapping, offset, length, fault);
+    placement_leave(&before);
+    return r;
+}
+
 int buffer_next_piece(struct buffer *buffer, struct memory *memory, struct backend *backend,
                       struct fault *fault)
 {
     struct mapping *mapping = &buffer->mapping;
     uint64_t offset = mapping->pinned;
     uint64_t length = backend_piece(mapping, offset);
-    int r = 0;
+    int r = buffer->registered ? backend->ops->pin(backend, mapping, offset, length, fault)
+                               : allocate_and_pin(buffer, offset, length, memory, backend, fault);
 
-    if (!buffer->registered)
-        r = memory_prepare(memory, buffer->fd, buffer->page_size, offset, length, fault);
-    if (r == 0)
-        r = backend->ops->pin(backend, mapping, offset, length, fault);
     if (r < 0)
         return r;
     mapping->pinned = offset + length;
@@ -216,4 +230,5 @@ void buffer_swap(struct buffer *a, struct buffer *b)
     a->spans = b->spans, b->spans = t.spans;
     a->dev = b->dev, b->dev = t.dev;
     a->ino = b->ino, b->ino = t.ino;
+    /* The placement is the same, and where it is now is looked at later. */
 }

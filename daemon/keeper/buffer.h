@@ -26,6 +26,8 @@ struct buffer {
     uint64_t id; /* in the store */
     uint64_t size;
     uint64_t page_size;
+    struct placement placement;
+    uint64_t nodes; /* bit n: some of it is on NUMA node n; 0: not known */
     int fd;
     bool registered; /* a client made the memory: not to be looked up, and stays when it is freed */
     bool shown;      /* a client was given the descriptor and may have kept it */

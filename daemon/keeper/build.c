@@ -27,9 +27,14 @@ static int start(struct buffer *buffer, struct build *build, struct memory *memo
 {
     int r;
 
+    buffer->placement = placement_of(&build->constraints);
+    r = placement_check(&memory->nodes, &buffer->placement, fault);
+    if (r < 0)
+        return r;
     if (buffer->registered)
         return buffer_begin_foreign(buffer, build->offset, build->asked, memory, backend, fault);
-    r = memory_choose(build->asked, build->wanted, &build->constraints, build->choices, fault);
+    r = memory_choose(memory, build->asked, build->wanted, &build->constraints, build->choices,
+                      fault);
     if (r > 0)
         build->choice_count = r;
     return r < 0 ? r : 0;
@@ -62,7 +67,34 @@ static int check_constraints(const struct buffer *buffer, struct build *build,
     return 1;
 }
 
-static int finish(struct buffer *buffer, struct backend *backend, struct fault *fault)
+/* The policy allocates where it should, but pinning may have moved pages, and registered memory was
+ * there before. */
+static int check_nodes(struct buffer *buffer, struct memory *memory, struct backend *backend,
+                       struct fault *fault)
+{
+    const struct spans *spans = &buffer->spans;
+    uint32_t node = buffer->placement.node;
+    char text[128];
+
+    buffer->nodes = backend->ops->nodes_of
+                        ? backend->ops->nodes_of(backend, spans->list, spans->count)
+                        : nodes_of(&memory->nodes, spans->list, spans->count);
+    if (!placement_is_strict(&buffer->placement) || buffer->nodes == UINT64_C(1) << node)
+        return 0;
+    if (buffer->nodes == 0)
+        return buffer->registered
+                   ? fault_set(fault, DMABUFD_CODE_UNSUPPORTED, EOPNOTSUPP,
+                               "this host does not tell on which node memory is (/proc/zoneinfo)")
+                   : 0;
+    nodes_text(buffer->nodes, text, sizeof(text));
+    return fault_set(fault, DMABUFD_CODE_CONSTRAINTS, ENOSPC,
+                     "the memory is on node %s, asked: on node %u only; %s", text, node,
+                     buffer->registered ? "make it there (mbind(2)) or make the node preferred"
+                                        : "pinning moved it: make the node preferred");
+}
+
+static int finish(struct buffer *buffer, struct memory *memory, struct backend *backend,
+                  struct fault *fault)
 {
     struct spans *spans = &buffer->spans;
     int r = spans_check(spans->list, spans->count, buffer->size);
@@ -70,6 +102,9 @@ static int finish(struct buffer *buffer, struct backend *backend, struct fault *
     if (r < 0 || spans->count > SPANTABLE_MAX)
         return fault_set(fault, DMABUFD_CODE_INTERNAL, EIO,
                          "defect: the scatter list does not cover the buffer exactly");
+    r = check_nodes(buffer, memory, backend, fault);
+    if (r < 0)
+        return r;
     if (backend->ops->settle)
         backend->ops->settle(backend, &buffer->mapping);
     buffer->span_count = (uint32_t)spans->count;
@@ -103,7 +138,7 @@ static int step(struct buffer *buffer, struct build *build, struct memory *memor
     if (build->searching) {
         r = search_round(&build->search, buffer, &build->constraints, memory, backend, cancelled,
                          fault);
-        return r == 0 ? finish(buffer, backend, fault) : r;
+        return r == 0 ? finish(buffer, memory, backend, fault) : r;
     }
     if (buffer->fd < 0) {
         r = begin(buffer, build, memory, backend, fault);
@@ -116,7 +151,7 @@ static int step(struct buffer *buffer, struct build *build, struct memory *memor
     if (buffer->mapping.pinned < buffer->size)
         return 1;
     r = check_constraints(buffer, build, backend, fault);
-    return r == 0 ? finish(buffer, backend, fault) : r;
+    return r == 0 ? finish(buffer, memory, backend, fault) : r;
 }
 
 enum build_result build_step(struct buffer *buffer, struct build *build, struct memory *memory,

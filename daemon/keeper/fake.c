@@ -6,7 +6,9 @@
  * escapes into a driver harms nothing. It is never chosen automatically.
  *
  * Script, comma-separated: layout=one (default) | run:SIZE (gaps between runs) | reverse:SIZE (runs
- * in descending order); fail=pin@N:ERRNO and fail=resolve@N:ERRNO (the Nth such call fails, from 1);
+ * in descending order); nodes=N (pretend NUMA nodes 0 to N-1, default 1; memory is on the node asked
+ * for, or on the next one that has room); node-size=SIZE (each of them has so much); stray=N (the Nth
+ * mapping, from 1, is not on its node but on the next); fail=pin@N:ERRNO and fail=resolve@N:ERRNO (the Nth such call fails, from 1);
  * delay=MS (each pin takes that long).
  */
 #include <errno.h>
@@ -22,6 +24,9 @@
 
 #define FAKE_BASE  (UINT64_C(1) << 52)
 #define FAKE_ALIGN (UINT64_C(1) << 30)
+/* Between the addresses of two nodes. */
+#define FAKE_NODE  (UINT64_C(1) << 48)
+#define FAKE_NODES 8U
 
 enum layout { LAYOUT_ONE, LAYOUT_RUN, LAYOUT_REVERSE };
 
@@ -41,6 +46,11 @@ struct fake {
     struct scripted_fault pin_fault;
     struct scripted_fault resolve_fault;
     uint64_t next;
+    uint64_t node_count;
+    uint64_t node_size; /* bytes */
+    uint64_t node_used[FAKE_NODES];
+    uint64_t stray_at;
+    uint64_t begins;
 };
 
 static void fake_close(struct backend *backend)
@@ -64,10 +74,32 @@ static int scripted(struct fake *fake, struct scripted_fault *script, const char
     return fault_set(fault, DMABUFD_CODE_BACKEND, script->error, "scripted failure of %s", what);
 }
 
+/* With the lock held. */
+static int choose_node(struct fake *fake, const struct mapping *mapping, uint32_t *ret,
+                       struct fault *fault)
+{
+    uint32_t node = mapping->placement.node;
+    bool stray = ++fake->begins == fake->stray_at;
+
+    for (uint64_t i = stray; i < fake->node_count; i++) {
+        *ret = (uint32_t)((node + i) % fake->node_count);
+        if (fake->node_size - fake->node_used[*ret] >= mapping->size)
+            return 0;
+        if (placement_is_strict(&mapping->placement) && !stray)
+            return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM,
+                             "pretended node %u has %llu MiB of memory free", node,
+                             (unsigned long long)((fake->node_size - fake->node_used[*ret]) >> 20));
+    }
+    return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM,
+                     "no pretended node has that much memory free");
+}
+
 static int fake_begin(struct backend *backend, struct mapping *mapping, struct fault *fault)
 {
     struct fake *fake = (struct fake *)backend;
+    uint32_t node = 0;
     uint64_t room;
+    int r;
 
     /* Twice the size leaves the gaps; an address is never used twice. */
     if (__builtin_mul_overflow(mapping->size, 2, &room) ||
@@ -75,10 +107,14 @@ static int fake_begin(struct backend *backend, struct mapping *mapping, struct f
         return fault_set(fault, DMABUFD_CODE_TOO_LARGE, E2BIG, "too large for the fake backend");
     room &= ~(FAKE_ALIGN - 1);
     pthread_mutex_lock(&fake->lock);
-    mapping->u.fake.base = fake->next;
-    fake->next += room;
+    r = choose_node(fake, mapping, &node, fault);
+    if (r == 0) {
+        mapping->u.fake.base = fake->next + node * FAKE_NODE;
+        fake->next += room;
+        fake->node_used[node] += mapping->size;
+    }
     pthread_mutex_unlock(&fake->lock);
-    return 0;
+    return r;
 }
 
 static int fake_pin(struct backend *backend, struct mapping *mapping, uint64_t offset,
@@ -143,10 +179,29 @@ static int fake_unpin(struct backend *backend, struct mapping *mapping, uint64_t
     return 0;
 }
 
+static uint32_t node_of(uint64_t address)
+{
+    return (uint32_t)((address - FAKE_BASE) / FAKE_NODE);
+}
+
+static uint64_t fake_nodes_of(struct backend *backend, const struct dmabufd_span *list,
+                              size_t count)
+{
+    uint64_t set = 0;
+
+    (void)backend;
+    for (size_t i = 0; i < count; i++)
+        set |= UINT64_C(1) << node_of(list[i].dma_addr);
+    return set;
+}
+
 static void fake_end(struct backend *backend, struct mapping *mapping)
 {
-    (void)backend;
-    (void)mapping;
+    struct fake *fake = (struct fake *)backend;
+
+    pthread_mutex_lock(&fake->lock);
+    fake->node_used[node_of(mapping->u.fake.base)] -= mapping->size;
+    pthread_mutex_unlock(&fake->lock);
 }
 
 static const struct backend_ops fake_ops = {
@@ -155,6 +210,7 @@ static const struct backend_ops fake_ops = {
     .pin = fake_pin,
     .resolve = fake_resolve,
     .unpin = fake_unpin,
+    .nodes_of = fake_nodes_of,
     .end = fake_end,
 };
 
@@ -202,6 +258,12 @@ static int parse_word(char *word, struct fake *fake)
         return parse_fault(word + 9, &fake->pin_fault);
     if (strncmp(word, "fail=resolve@", 13) == 0)
         return parse_fault(word + 13, &fake->resolve_fault);
+    if (strncmp(word, "nodes=", 6) == 0)
+        return parse_number(word + 6, 1, FAKE_NODES, &fake->node_count);
+    if (strncmp(word, "node-size=", 10) == 0)
+        return parse_size(word + 10, &fake->node_size);
+    if (strncmp(word, "stray=", 6) == 0)
+        return parse_number(word + 6, 1, UINT64_MAX, &fake->stray_at);
     if (strncmp(word, "delay=", 6) == 0)
         return parse_number(word + 6, 0, 60000, &fake->delay_ms);
     return -EINVAL;
@@ -237,12 +299,15 @@ int fake_backend_open(const struct backend_config *config, struct backend **ret,
         .ops = &fake_ops, .name = "fake", .mode = DMABUFD_MODE_FAKE, .pin = DMABUFD_PIN_NONE
     };
     fake->next = FAKE_BASE;
+    fake->node_count = 1;
+    fake->node_size = UINT64_MAX;
     pthread_mutex_init(&fake->lock, NULL);
     r = config->fake ? parse_script(config->fake, fake, fault) : 0;
     if (r < 0) {
         fake_close(&fake->base);
         return r;
     }
+    fake->base.nodes = (UINT64_C(1) << fake->node_count) - 1;
     *ret = &fake->base;
     return 0;
 }

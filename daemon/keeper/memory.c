@@ -35,13 +35,19 @@ static uint64_t hugepage_count(uint64_t page_size, const char *what)
     return count;
 }
 
-/* Free huge pages that nobody else has a reservation for. */
-static uint64_t hugepages_free(uint64_t page_size)
+/* Free huge pages that nobody else has a reservation for, and that this placement can use. */
+static uint64_t hugepages_free(const struct nodes *nodes, const struct placement *placement,
+                               uint64_t page_size)
 {
     uint64_t free_pages = hugepage_count(page_size, "free_hugepages");
     uint64_t reserved = hugepage_count(page_size, "resv_hugepages");
+    uint64_t unreserved = free_pages > reserved ? free_pages - reserved : 0;
+    uint64_t of_node;
 
-    return free_pages > reserved ? free_pages - reserved : 0;
+    if (!placement_binds(nodes, placement))
+        return unreserved;
+    of_node = nodes_huge(nodes, placement->node, page_size, "free_hugepages");
+    return of_node < unreserved ? of_node : unreserved;
 }
 
 static bool hugepages_exist(uint64_t page_size)
@@ -74,6 +80,7 @@ int memory_init(struct memory *memory, uint64_t limit, uint64_t reserve, struct 
     int r;
 
     *memory = (struct memory){ .limit = limit, .reserve = reserve };
+    nodes_init(&memory->nodes, NODES_FOLDER, ZONES_FILE);
     memory->meminfo = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
     r = memory->meminfo < 0 ? -errno : meminfo(memory, "MemTotal:", &memory->max_size);
     if (r < 0)
@@ -122,24 +129,45 @@ int memory_round(const struct memory *memory, uint64_t size, uint64_t page_size,
     return 0;
 }
 
-static int no_huge_pages(uint64_t size, uint64_t page_size, struct fault *fault)
+static int no_huge_pages_on_node(const struct nodes *nodes, const struct placement *placement,
+                                 uint64_t need, uint64_t page_size, struct fault *fault)
+{
+    unsigned long long kib = page_size >> 10;
+
+    return fault_set(
+        fault, DMABUFD_CODE_NO_HUGE_PAGES, ENOMEM,
+        "%llu huge pages of %llu KiB are needed on node %u, where %llu of %llu are "
+        "free: write a larger number to "
+        "%s/node%u/hugepages/hugepages-%llukB/nr_hugepages, or make the node preferred",
+        (unsigned long long)need, kib, placement->node,
+        (unsigned long long)hugepages_free(nodes, placement, page_size),
+        (unsigned long long)nodes_huge(nodes, placement->node, page_size, "nr_hugepages"),
+        nodes->folder, placement->node, kib);
+}
+
+static int no_huge_pages(const struct nodes *nodes, const struct placement *placement,
+                         uint64_t size, uint64_t page_size, struct fault *fault)
 {
     uint64_t need = size / page_size + (size % page_size != 0);
 
+    if (placement_binds(nodes, placement))
+        return no_huge_pages_on_node(nodes, placement, need, page_size, fault);
     return fault_set(fault, DMABUFD_CODE_NO_HUGE_PAGES, ENOMEM,
                      "%llu huge pages of %llu KiB are needed and %llu of %llu are free: write a "
                      "larger number to /sys/kernel/mm/hugepages/hugepages-%llukB/nr_hugepages%s, "
                      "or ask for page size auto",
                      (unsigned long long)need, (unsigned long long)(page_size >> 10),
-                     (unsigned long long)hugepages_free(page_size),
+                     (unsigned long long)hugepages_free(nodes, placement, page_size),
                      (unsigned long long)hugepage_count(page_size, "nr_hugepages"),
                      (unsigned long long)(page_size >> 10),
                      page_size == PAGE_2M ? " (sysctl vm.nr_hugepages)" : "");
 }
 
-static bool enough_free(uint64_t size, uint64_t page_size)
+static bool enough_free(const struct nodes *nodes, const struct placement *placement, uint64_t size,
+                        uint64_t page_size)
 {
-    return hugepages_free(page_size) >= size / page_size + (size % page_size != 0);
+    return hugepages_free(nodes, placement, page_size) >=
+           size / page_size + (size % page_size != 0);
 }
 
 /* Something that one page has by construction and several pages only by luck. */
@@ -149,9 +177,12 @@ static bool wants_runs(const struct dmabufd_constraints *constraints)
            constraints->min_span > PAGE_4K || constraints->alignment > PAGE_4K;
 }
 
-int memory_choose(uint64_t size, uint64_t wanted, const struct dmabufd_constraints *constraints,
-                  uint64_t choices[3], struct fault *fault)
+int memory_choose(const struct memory *memory, uint64_t size, uint64_t wanted,
+                  const struct dmabufd_constraints *constraints, uint64_t choices[3],
+                  struct fault *fault)
 {
+    const struct placement placement = placement_of(constraints);
+    const struct nodes *nodes = &memory->nodes;
     bool runs = wants_runs(constraints);
     int n = 0;
 
@@ -165,26 +196,28 @@ int memory_choose(uint64_t size, uint64_t wanted, const struct dmabufd_constrain
         return fault_set(fault, DMABUFD_CODE_UNSUPPORTED, EOPNOTSUPP,
                          "this host has no huge pages of %llu KiB",
                          (unsigned long long)(wanted >> 10));
-    if (wanted > PAGE_4K && !enough_free(size, wanted))
-        return no_huge_pages(size, wanted, fault);
+    if (wanted > PAGE_4K && !enough_free(nodes, &placement, size, wanted))
+        return no_huge_pages(nodes, &placement, size, wanted, fault);
     if (wanted != 0) {
         choices[n++] = wanted;
         return n;
     }
-    if (size >= PAGE_1G && size % PAGE_1G == 0 && enough_free(size, PAGE_1G))
+    if (size >= PAGE_1G && size % PAGE_1G == 0 && enough_free(nodes, &placement, size, PAGE_1G))
         choices[n++] = PAGE_1G;
-    if ((size >= PAGE_2M || runs) && enough_free(size, PAGE_2M))
+    if ((size >= PAGE_2M || runs) && enough_free(nodes, &placement, size, PAGE_2M))
         choices[n++] = PAGE_2M;
     choices[n++] = PAGE_4K;
     /* The last resort is wasteful. */
-    if (runs && n < 3 && choices[0] != PAGE_1G && size <= PAGE_1G && enough_free(size, PAGE_1G))
+    if (runs && n < 3 && choices[0] != PAGE_1G && size <= PAGE_1G &&
+        enough_free(nodes, &placement, size, PAGE_1G))
         choices[n++] = PAGE_1G;
     return n;
 }
 
-uint64_t memory_huge_free(uint64_t page_size)
+uint64_t memory_huge_free(const struct memory *memory, const struct placement *placement,
+                          uint64_t page_size)
 {
-    return hugepages_free(page_size) * page_size;
+    return hugepages_free(&memory->nodes, placement, page_size) * page_size;
 }
 
 int memory_charge(struct memory *memory, uint64_t size, uint64_t page_size, struct fault *fault)
@@ -268,14 +301,43 @@ static int check_available(const struct memory *memory, uint64_t length, struct 
     return 0;
 }
 
-int memory_prepare(struct memory *memory, int fd, uint64_t page_size, uint64_t offset,
-                   uint64_t length, struct fault *fault)
+/* The same for a strict node, which keeps its share of the reserve: a thread that is bound to a full
+ * node brings the OOM killer, however much there is on others. */
+static int check_node(const struct memory *memory, const struct placement *placement,
+                      uint64_t length, struct fault *fault)
 {
-    if (page_size == PAGE_4K)
-        return check_available(memory, length, fault);
+    uint64_t available, total, kept;
+    int r = nodes_memory(&memory->nodes, placement->node, &available, &total);
+
+    if (r < 0)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM,
+                         "cannot see how much memory node %u has: %s", placement->node,
+                         strerror(-r));
+    /* In pages: the product stays within 64 bits. */
+    kept = (memory->reserve / PAGE_4K) * (total / PAGE_4K) / (memory->max_size / PAGE_4K) * PAGE_4K;
+    if (available >= kept && available - kept >= length)
+        return 0;
+    return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM,
+                     "node %u has %llu MiB of memory available and %llu MiB of them stay with it, "
+                     "its share of --memory-reserve: free memory there, or make the node preferred",
+                     placement->node, (unsigned long long)(available >> 20),
+                     (unsigned long long)(kept >> 20));
+}
+
+int memory_prepare(struct memory *memory, const struct placement *placement, int fd,
+                   uint64_t page_size, uint64_t offset, uint64_t length, struct fault *fault)
+{
+    int r;
+
+    if (page_size == PAGE_4K) {
+        r = check_available(memory, length, fault);
+        return r == 0 && placement_binds(&memory->nodes, placement)
+                   ? check_node(memory, placement, length, fault)
+                   : r;
+    }
     while (fallocate(fd, 0, (off_t)offset, (off_t)length) < 0) {
         if (errno != EINTR)
-            return no_huge_pages(length, page_size, fault);
+            return no_huge_pages(&memory->nodes, placement, length, page_size, fault);
     }
     return 0;
 }

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "common/fault.h"
+#include "daemon/keeper/nodes.h"
 
 #define PAGE_4K UINT64_C(4096)
 #define PAGE_2M (UINT64_C(2) << 20)
@@ -28,6 +29,7 @@ struct memory {
     uint64_t limit;    /* bytes outside huge pages, all buffers together */
     uint64_t reserve;  /* bytes of MemAvailable to leave */
     uint64_t max_size; /* of one buffer: what the host has */
+    struct nodes nodes;
     int meminfo; /* /proc/meminfo, open all the time: it must not be missing when it is short */
     atomic_uint_least64_t charged;
 };
@@ -57,14 +59,20 @@ int memory_round(const struct memory *memory, uint64_t size, uint64_t page_size,
  * @wanted: exact page size, or 0: 1 GiB pages for whole multiples of 1 GiB and 2 MiB pages from
  *          2 MiB up, if enough are free now, then 4 KiB; where contiguity is asked for, also a huge
  *          page that is larger than the buffer
+ * @constraints: with a strict node, what is free on that node counts
  * @choices: filled, at most 3
  * Return: how many (> 0), or a negative errno with @fault.
  */
-int memory_choose(uint64_t size, uint64_t wanted, const struct dmabufd_constraints *constraints,
-                  uint64_t choices[3], struct fault *fault);
+int memory_choose(const struct memory *memory, uint64_t size, uint64_t wanted,
+                  const struct dmabufd_constraints *constraints, uint64_t choices[3],
+                  struct fault *fault);
 
-/** memory_huge_free() - bytes in free huge pages of that size that nobody has a reservation for. */
-uint64_t memory_huge_free(uint64_t page_size);
+/**
+ * memory_huge_free() - bytes in free huge pages of that size that nobody has a reservation for and
+ * that this placement can use
+ */
+uint64_t memory_huge_free(const struct memory *memory, const struct placement *placement,
+                          uint64_t page_size);
 
 /**
  * memory_create() - a memfd of @size bytes (a multiple of @page_size), no page allocated yet
@@ -115,10 +123,12 @@ void memory_release(struct memory *memory, uint64_t size, uint64_t page_size);
 
 /**
  * memory_prepare() - before one piece is pinned: allocate and zero huge pages; see that the host has
- * enough memory for small ones
+ * enough memory for small ones, and a strict node too
+ *
+ * @placement: what the caller has entered (placement_enter())
  * Return: 0; -ENOMEM with @fault: too little memory or huge pages, numbers named.
  */
-int memory_prepare(struct memory *memory, int fd, uint64_t page_size, uint64_t offset,
-                   uint64_t length, struct fault *fault);
+int memory_prepare(struct memory *memory, const struct placement *placement, int fd,
+                   uint64_t page_size, uint64_t offset, uint64_t length, struct fault *fault);
 
 #endif

@@ -18,9 +18,10 @@ enum { SOURCE_BUFFER, SOURCE_SCOUT, SOURCE_COUNT };
 #define SCOUT_MIN (UINT64_C(16) << 20)
 
 /* Four times as much each round, of what is free. */
-static uint64_t scout_size(const struct buffer *buffer, unsigned int round)
+static uint64_t scout_size(const struct buffer *buffer, const struct memory *memory,
+                           unsigned int round)
 {
-    uint64_t spare = memory_huge_free(buffer->page_size);
+    uint64_t spare = memory_huge_free(memory, &buffer->placement, buffer->page_size);
     uint64_t size = buffer->size > SCOUT_MIN ? buffer->size : SCOUT_MIN;
 
     while (round-- > 0 && size < spare)
@@ -76,18 +77,36 @@ static struct frame *choose(const struct buffer *const sources[SOURCE_COUNT],
     return *ret_r == 0 ? TAKE_PTR(chosen) : NULL;
 }
 
-/* What is freed last is allocated first: the page that left its old file comes into the new one. */
+/* What is freed last is allocated first, on each node: the page that left its old file comes into the
+ * new one. */
+static int move_page(const struct buffer *from, const struct frame *frame, const struct buffer *to,
+                     size_t index, struct nodes *nodes)
+{
+    const struct dmabufd_span page = { 0, frame->dma_addr, to->page_size };
+    uint64_t on = nodes_of(nodes, &page, 1);
+    const struct placement there = { .rule = on ? DMABUFD_NODE_STRICT : 0,
+                                     .node = on ? (uint32_t)__builtin_ctzll(on) : 0 };
+    struct policy before;
+    int r = memory_empty(from->fd, frame->offset, to->page_size);
+
+    if (r == 0)
+        r = placement_enter(nodes, &there, &before, NULL);
+    if (r < 0)
+        return r;
+    if (fallocate(to->fd, 0, (off_t)(index * to->page_size), (off_t)to->page_size) < 0)
+        r = -errno;
+    placement_leave(&before);
+    return r;
+}
+
 static int move(const struct buffer *const sources[SOURCE_COUNT], const struct frame *chosen,
-                const struct buffer *to)
+                const struct buffer *to, struct nodes *nodes)
 {
     size_t wanted = to->size / to->page_size;
     int r = 0;
 
-    for (size_t i = 0; r == 0 && i < wanted; i++) {
-        r = memory_empty(sources[chosen[i].source]->fd, chosen[i].offset, to->page_size);
-        if (r == 0 && fallocate(to->fd, 0, (off_t)(i * to->page_size), (off_t)to->page_size) < 0)
-            r = -errno;
-    }
+    for (size_t i = 0; r == 0 && i < wanted; i++)
+        r = move_page(sources[chosen[i].source], &chosen[i], to, i, nodes);
     return r;
 }
 
@@ -122,7 +141,7 @@ static int rebuild(struct buffer *buffer, struct buffer *scout, struct buffer *f
     if (r == 0)
         r = buffer_unpin(scout, backend, NULL);
     if (r == 0)
-        r = move(sources, chosen, fresh);
+        r = move(sources, chosen, fresh, &memory->nodes);
     while (r == 0 && fresh->mapping.pinned < fresh->size)
         r = buffer_next_piece(fresh, memory, backend, NULL);
     return r;
@@ -166,13 +185,15 @@ int search_round(struct search *search, struct buffer *buffer,
                  const struct dmabufd_constraints *constraints, struct memory *memory,
                  struct backend *backend, const atomic_bool *cancelled, struct fault *fault)
 {
-    uint64_t size = scout_size(buffer, search->round);
+    uint64_t size = scout_size(buffer, memory, search->round);
     struct buffer *scout = buffer_new(), *fresh = buffer_new();
     struct fit fit;
     int r = -ENOMEM;
 
     if (search->round++ == 0)
         search->deadline_ns = now_ns() + SEARCH_SECONDS * NS_PER_S;
+    if (scout && fresh)
+        scout->placement = fresh->placement = buffer->placement;
     if (scout && fresh && size > 0)
         one_try(buffer, scout, fresh, constraints, size, memory, backend, cancelled);
     if (scout && fresh)

@@ -483,6 +483,8 @@ int service_init(struct service *service, struct event_base *base, struct backen
     };
     LIST_INIT(&service->kept);
     names_init(&service->names, PROTO_NAMES_MAX);
+    if (backend->nodes)
+        nodes_pretend(&memory->nodes, backend->nodes);
     if (store_init(&service->store, limits) < 0)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
     r = workers_start(memory, backend, &service->workers, fault);

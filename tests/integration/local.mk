@@ -30,6 +30,13 @@ tests_vm_test_dma_CPPFLAGS = $(integration_cppflags)
 tests_vm_test_dma_LDADD = libharness.la tests/vm/libguest.la
 EXTRA_DIST += tests/vm/boots/main.boot
 
+# See tests/vm/boots/nodes.boot.
+check_PROGRAMS += tests/vm/test-two-nodes
+tests_vm_test_two_nodes_SOURCES = tests/vm/test-two-nodes.c
+tests_vm_test_two_nodes_CPPFLAGS = $(integration_cppflags)
+tests_vm_test_two_nodes_LDADD = libharness.la tests/vm/libguest.la
+EXTRA_DIST += tests/vm/boots/nodes.boot
+
 check_PROGRAMS += tests/integration/test-constraints
 TESTS += tests/integration/test-constraints
 tests_integration_test_constraints_SOURCES = tests/integration/test-constraints.c
@@ -100,6 +107,12 @@ TESTS += tests/integration/test-slow
 tests_integration_test_slow_SOURCES = tests/integration/test-slow.c
 tests_integration_test_slow_CPPFLAGS = $(integration_cppflags)
 tests_integration_test_slow_LDADD = libharness.la
+
+check_PROGRAMS += tests/integration/test-nodes
+TESTS += tests/integration/test-nodes
+tests_integration_test_nodes_SOURCES = tests/integration/test-nodes.c
+tests_integration_test_nodes_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_nodes_LDADD = libharness.la
 
 check_PROGRAMS += tests/integration/test-limits
 TESTS += tests/integration/test-limits

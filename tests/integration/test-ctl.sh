@@ -223,6 +223,13 @@ expect 0 "$ctl" alloc 4M --page-size=4K && says '44 more' && expect 0 "$ctl" all
     [ "$(grep -c ' 0x1[0-9a-f]\{13\} ' "$work/out")" -eq 64 ]
 result $? "long scatter lists are cut, --all shows them"
 
+expect 0 "$ctl" --json alloc 4K --node=0 && json 'v["nodes"] == [0]' &&
+    expect 0 "$ctl" alloc 4K --prefer-node 0 && says 'node 0' &&
+    expect 1 "$ctl" alloc 4K --node 5 && complains 'node 5' &&
+    expect 1 "$ctl" alloc 4K --node 0 --prefer-node 0 && complains 'not both' &&
+    expect 2 "$ctl" alloc 4K --node=x && complains "'x' is not what --node takes"
+result $? "alloc on a node"
+
 expect 1 "$ctl" alloc 0 && complains 'size is 0'
 result $? "refused: nothing"
 

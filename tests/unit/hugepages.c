@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -46,12 +47,13 @@ bool hugepages_pretend_begin(void)
            mount("pretended", PLACE, "tmpfs", 0, "mode=0755") == 0;
 }
 
-static void write_number(const struct hugepages *size, const char *name, unsigned int value)
+static void write_number(const char *folder, const struct hugepages *size, const char *name,
+                         unsigned int value)
 {
-    char path[128];
+    char path[160];
     FILE *file;
 
-    snprintf(path, sizeof(path), PLACE "/hugepages-%llukB/%s",
+    snprintf(path, sizeof(path), "%s/hugepages-%llukB/%s", folder,
              (unsigned long long)(size->page_size >> 10), name);
     file = fopen(path, "we");
     if (!file || fprintf(file, "%u\n", value) < 0 || fclose(file) != 0)
@@ -69,8 +71,26 @@ void hugepages_pretend(const struct hugepages *sizes, unsigned int count)
                  (unsigned long long)(sizes[i].page_size >> 10));
         if (mkdir(path, 0755) < 0)
             give_up(path);
-        write_number(&sizes[i], "nr_hugepages", sizes[i].total);
-        write_number(&sizes[i], "free_hugepages", sizes[i].free);
-        write_number(&sizes[i], "resv_hugepages", sizes[i].reserved);
+        write_number(PLACE, &sizes[i], "nr_hugepages", sizes[i].total);
+        write_number(PLACE, &sizes[i], "free_hugepages", sizes[i].free);
+        write_number(PLACE, &sizes[i], "resv_hugepages", sizes[i].reserved);
     }
+}
+
+void hugepages_pretend_node(unsigned int node, uint64_t page_size, unsigned int total,
+                            unsigned int free)
+{
+    const struct hugepages size = { .page_size = page_size };
+    char path[96], folder[128];
+
+    snprintf(path, sizeof(path), PLACE "/node%u", node);
+    if (mkdir(path, 0755) < 0)
+        give_up(path);
+    strcat(path, "/hugepages");
+    snprintf(folder, sizeof(folder), "%s/hugepages-%llukB", path,
+             (unsigned long long)(page_size >> 10));
+    if (mkdir(path, 0755) < 0 || mkdir(folder, 0755) < 0)
+        give_up(folder);
+    write_number(path, &size, "nr_hugepages", total);
+    write_number(path, &size, "free_hugepages", free);
 }

@@ -24,4 +24,8 @@ bool hugepages_pretend_begin(void);
 /** hugepages_pretend() - from now on the host has pages of these sizes, and of no others. */
 void hugepages_pretend(const struct hugepages *sizes, unsigned int count);
 
+/** hugepages_pretend_node() - and so many are on this node, whose folder is in the same place. */
+void hugepages_pretend_node(unsigned int node, uint64_t page_size, unsigned int total,
+                            unsigned int free);
+
 #endif

@@ -39,6 +39,7 @@ unit_programs = \
 	tests/unit/test-memory-foreign \
 	tests/unit/test-message \
 	tests/unit/test-names \
+	tests/unit/test-nodes \
 	tests/unit/test-offenders \
 	tests/unit/test-parse \
 	tests/unit/test-pci \
@@ -138,6 +139,10 @@ tests_unit_test_message_LDADD = $(unit_ldadd)
 tests_unit_test_names_SOURCES = tests/unit/test-names.c
 tests_unit_test_names_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_names_LDADD = $(unit_ldadd)
+
+tests_unit_test_nodes_SOURCES = tests/unit/test-nodes.c
+tests_unit_test_nodes_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_nodes_LDADD = $(unit_ldadd)
 
 tests_unit_test_offenders_SOURCES = tests/unit/test-offenders.c
 tests_unit_test_offenders_CPPFLAGS = $(unit_cppflags)

@@ -54,6 +54,7 @@ static void good_scripts(void **state)
         "fail=pin@1:ENOMEM",
         "fail=resolve@3:EIO,layout=run:8K,delay=0",
         "delay=60000",
+        "nodes=8,node-size=1M,stray=3",
         ",,layout=one,",
     };
 
@@ -91,6 +92,10 @@ static void bad_scripts(void **state)
         "delay=-1",
         "delay=60001",
         "delay=1s",
+        "nodes=0",
+        "nodes=9",
+        "node-size=x",
+        "stray=0",
         "nonsense",
         "layout=one;delay=1",
     };
@@ -244,6 +249,46 @@ static void fails_when_told(void **state)
     backend_close(backend);
 }
 
+/* A mapping of so many pages with a placement; its node, or a negative errno. */
+static int placed(struct backend *backend, uint64_t pages, uint32_t rule, uint32_t node,
+                  struct mapping *ret)
+{
+    CLEANUP_SPANS struct spans spans = { 0 };
+    uint64_t set;
+    int r;
+
+    *ret = (struct mapping){
+        .fd = -1, .size = pages * K4, .page_size = K4, .placement = { rule, node }
+    };
+    r = backend->ops->begin(backend, ret, NULL);
+    if (r < 0)
+        return r;
+    assert_int_equal(backend->ops->resolve(backend, ret, 0, ret->size, &spans, NULL), 0);
+    set = backend->ops->nodes_of(backend, spans.list, spans.count);
+    return __builtin_ctzll(set);
+}
+
+static void pretends_nodes(void **state)
+{
+    struct backend *backend = open_fake("nodes=3,node-size=40K,stray=5");
+    struct mapping a, b, c, d, e;
+
+    (void)state;
+    assert_int_equal(backend->nodes, 7);
+    assert_int_equal(placed(backend, 6, 0, 0, &a), 0);
+    assert_int_equal(placed(backend, 6, DMABUFD_NODE_STRICT, 2, &b), 2);
+    assert_int_equal(placed(backend, 6, DMABUFD_NODE_STRICT, 2, &c), -ENOMEM);
+    assert_int_equal(placed(backend, 6, DMABUFD_NODE_PREFERRED, 0, &c), 1);
+    assert_int_equal(placed(backend, 1, DMABUFD_NODE_STRICT, 0, &d), 1);
+    assert_int_equal(placed(backend, 6, 0, 0, &e), -ENOMEM);
+    backend->ops->end(backend, &b);
+    assert_int_equal(placed(backend, 6, 0, 0, &e), 2);
+    backend_close(backend);
+    backend = open_fake(NULL);
+    assert_int_equal(backend->nodes, 1);
+    backend_close(backend);
+}
+
 static void takes_its_time(void **state)
 {
     struct backend *backend = open_fake("delay=30");
@@ -282,6 +327,7 @@ int main(void)
         cmocka_unit_test(layout_of_large_pages), cmocka_unit_test(addresses_are_never_used_twice),
         cmocka_unit_test(pin_allocates),         cmocka_unit_test(fails_when_told),
         cmocka_unit_test(takes_its_time),        cmocka_unit_test(pieces),
+        cmocka_unit_test(pretends_nodes),
     };
 
     return cmocka_run_group_tests_name("fake", tests, NULL, NULL);

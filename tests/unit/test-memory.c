@@ -34,6 +34,8 @@ static struct memory some_memory(uint64_t limit)
 }
 
 static const struct dmabufd_constraints anything;
+static const struct placement anywhere;
+static const struct memory host;
 
 static void looks_at_the_host(void **state)
 {
@@ -165,7 +167,7 @@ static void chooses_the_best_that_is_free(void **state)
         uint64_t got[3] = { 0 };
 
         hugepages_pretend(have, 2);
-        if (memory_choose(c->size, 0, &anything, got, NULL) != c->count)
+        if (memory_choose(&host, c->size, 0, &anything, got, NULL) != c->count)
             fail_msg("choice %zu: wrong number", i);
         assert_memory_equal(got, c->expected, sizeof(got));
     }
@@ -203,7 +205,7 @@ static void chooses_large_pages_for_long_runs(void **state)
         uint64_t got[3] = { 0 };
 
         hugepages_pretend(have, 2);
-        if (memory_choose(samples[i].size, 0, &samples[i].constraints, got, NULL) !=
+        if (memory_choose(&host, samples[i].size, 0, &samples[i].constraints, got, NULL) !=
             samples[i].count)
             fail_msg("choice %zu: wrong number", i);
         assert_memory_equal(got, samples[i].expected, sizeof(got));
@@ -218,8 +220,41 @@ static void bytes_in_free_huge_pages(void **state)
     if (!pretending)
         skip();
     hugepages_pretend(have, 1);
-    assert_int_equal(memory_huge_free(PAGE_2M), 3 * PAGE_2M);
-    assert_int_equal(memory_huge_free(PAGE_1G), 0);
+    assert_int_equal(memory_huge_free(&host, &anywhere, PAGE_2M), 3 * PAGE_2M);
+    assert_int_equal(memory_huge_free(&host, &anywhere, PAGE_1G), 0);
+}
+
+/* What other nodes have is of no use to a strict one. */
+static void huge_pages_of_a_node(void **state)
+{
+    const struct hugepages have[] = { { PAGE_2M, 30, 20, 0 } };
+    const struct dmabufd_constraints strict = { .flags = DMABUFD_NODE_STRICT, .node = 1 };
+    const struct dmabufd_constraints preferred = { .flags = DMABUFD_NODE_PREFERRED, .node = 1 };
+    const struct placement on = placement_of(&strict), near = placement_of(&preferred);
+    struct memory memory = { .nodes = { .present = 3, .folder = "/sys/kernel/mm/hugepages" } };
+    struct fault fault = { 0 };
+    uint64_t got[3] = { 0 };
+
+    (void)state;
+    if (!pretending)
+        skip();
+    hugepages_pretend(have, 1);
+    hugepages_pretend_node(1, PAGE_2M, 6, 5);
+    assert_int_equal(memory_huge_free(&memory, &on, PAGE_2M), 5 * PAGE_2M);
+    assert_int_equal(memory_huge_free(&memory, &near, PAGE_2M), 20 * PAGE_2M);
+    assert_int_equal(memory_choose(&memory, 5 * PAGE_2M, 0, &strict, got, NULL), 2);
+    assert_int_equal(got[0], PAGE_2M);
+    assert_int_equal(memory_choose(&memory, 6 * PAGE_2M, 0, &strict, got, NULL), 1);
+    assert_int_equal(got[0], PAGE_4K);
+    assert_int_equal(memory_choose(&memory, 6 * PAGE_2M, 0, &preferred, got, NULL), 2);
+    assert_int_equal(memory_choose(&memory, 6 * PAGE_2M, PAGE_2M, &strict, got, &fault), -ENOMEM);
+    assert_int_equal(fault.code, DMABUFD_CODE_NO_HUGE_PAGES);
+    assert_non_null(strstr(fault.text, "6 huge pages of 2048 KiB are needed on node 1"));
+    assert_non_null(strstr(fault.text, "5 of 6 are free"));
+    assert_non_null(strstr(fault.text, "/node1/hugepages/hugepages-2048kB/nr_hugepages"));
+    /* With one node, it is the host that counts. */
+    memory.nodes.present = 2;
+    assert_int_equal(memory_huge_free(&memory, &on, PAGE_2M), 20 * PAGE_2M);
 }
 
 static void exact_page_sizes(void **state)
@@ -228,15 +263,15 @@ static void exact_page_sizes(void **state)
     uint64_t got[3] = { 0 };
 
     (void)state;
-    assert_int_equal(memory_choose(8 * PAGE_1G, PAGE_4K, &anything, got, NULL), 1);
+    assert_int_equal(memory_choose(&host, 8 * PAGE_1G, PAGE_4K, &anything, got, NULL), 1);
     assert_int_equal(got[0], PAGE_4K);
     if (!pretending)
         skip();
     hugepages_pretend(have, 2);
-    assert_int_equal(memory_choose(1, PAGE_2M, &anything, got, NULL), 1);
+    assert_int_equal(memory_choose(&host, 1, PAGE_2M, &anything, got, NULL), 1);
     assert_int_equal(got[0], PAGE_2M);
-    assert_int_equal(memory_choose(4 * PAGE_2M, PAGE_2M, &anything, got, NULL), 1);
-    assert_int_equal(memory_choose(1, PAGE_1G, &anything, got, NULL), 1);
+    assert_int_equal(memory_choose(&host, 4 * PAGE_2M, PAGE_2M, &anything, got, NULL), 1);
+    assert_int_equal(memory_choose(&host, 1, PAGE_1G, &anything, got, NULL), 1);
     assert_int_equal(got[0], PAGE_1G);
 }
 
@@ -246,7 +281,7 @@ static void assert_not_chosen(uint64_t size, uint64_t wanted, int error, enum dm
     struct fault fault = { 0 };
     uint64_t got[3];
 
-    assert_int_equal(memory_choose(size, wanted, &anything, got, &fault), -error);
+    assert_int_equal(memory_choose(&host, size, wanted, &anything, got, &fault), -error);
     assert_int_equal(fault.error, error);
     assert_int_equal(fault.code, code);
     if (!strstr(fault.text, says))
@@ -364,15 +399,16 @@ static void leaves_the_reserve_to_the_host(void **state)
 
     (void)state;
     assert_int_equal(memory_create(&memory, PAGE_4K, PAGE_4K, &fd, NULL), 0);
-    assert_int_equal(memory_prepare(&memory, fd, PAGE_4K, 0, PAGE_4K, &fault), 0);
+    assert_int_equal(memory_prepare(&memory, &anywhere, fd, PAGE_4K, 0, PAGE_4K, &fault), 0);
     memory.reserve = UINT64_MAX;
-    assert_int_equal(memory_prepare(&memory, fd, PAGE_4K, 0, PAGE_4K, &fault), -ENOMEM);
+    assert_int_equal(memory_prepare(&memory, &anywhere, fd, PAGE_4K, 0, PAGE_4K, &fault), -ENOMEM);
     assert_int_equal(fault.error, ENOMEM);
     assert_int_equal(fault.code, DMABUFD_CODE_NO_MEMORY);
     assert_non_null(strstr(fault.text, "--memory-reserve"));
     /* All that there could be is not available either. */
     memory.reserve = 0;
-    assert_int_equal(memory_prepare(&memory, fd, PAGE_4K, 0, UINT64_MAX, &fault), -ENOMEM);
+    assert_int_equal(memory_prepare(&memory, &anywhere, fd, PAGE_4K, 0, UINT64_MAX, &fault),
+                     -ENOMEM);
 }
 
 static void huge_pages_that_ran_out(void **state)
@@ -387,7 +423,8 @@ static void huge_pages_that_ran_out(void **state)
         skip();
     hugepages_pretend(have, 1);
     /* 2 TiB: no machine that runs this has them. */
-    assert_int_equal(memory_prepare(&memory, fd, PAGE_2M, 0, PAGE_2M << 20, &fault), -ENOMEM);
+    assert_int_equal(memory_prepare(&memory, &anywhere, fd, PAGE_2M, 0, PAGE_2M << 20, &fault),
+                     -ENOMEM);
     assert_int_equal(fault.error, ENOMEM);
     assert_int_equal(fault.code, DMABUFD_CODE_NO_HUGE_PAGES);
     assert_non_null(strstr(fault.text, "1048576 huge pages"));
@@ -403,6 +440,7 @@ int main(void)
         cmocka_unit_test(chooses_the_best_that_is_free),
         cmocka_unit_test(chooses_large_pages_for_long_runs),
         cmocka_unit_test(bytes_in_free_huge_pages),
+        cmocka_unit_test(huge_pages_of_a_node),
         cmocka_unit_test(exact_page_sizes),
         cmocka_unit_test(page_sizes_that_are_none),
         cmocka_unit_test(huge_pages_that_are_not_there),

@@ -159,7 +159,13 @@ static void contradictions_are_named(void **state)
     assert_bad((struct dmabufd_constraints){ .max_segment_size = 64, .alignment = 128 },
                "max_segment_size");
     assert_bad((struct dmabufd_constraints){ .dma_mask = 0xfffff0ff }, "dma_mask");
-    assert_bad((struct dmabufd_constraints){ .flags = 2 }, "flags");
+    assert_bad((struct dmabufd_constraints){ .flags = 8 }, "flags");
+    assert_bad((struct dmabufd_constraints){ .reserved = 1 }, "flags");
+    assert_bad((struct dmabufd_constraints){ .flags =
+                                                 DMABUFD_NODE_STRICT | DMABUFD_NODE_PREFERRED },
+               "not both");
+    assert_bad((struct dmabufd_constraints){ .node = 1 }, "node 0x1");
+    assert_bad((struct dmabufd_constraints){ .node = 1, .flags = DMABUFD_CONTIGUOUS }, "node 0x1");
     assert_int_equal(
         constraints_check(&(struct dmabufd_constraints){ .dma_mask = UINT64_MAX }, NULL), 0);
 }
