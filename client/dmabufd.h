@@ -151,8 +151,8 @@ int dmabufd_alloc(dmabufd *d, uint64_t size, uint64_t page_size, dmabufd_buffer 
  *
  * The buffer meets them all, or the call fails. max_segment_size and boundary only cut, see
  * dmabufd_segments_begin(). For the others the daemon chooses among the free huge pages of the host,
- * for ten seconds at most; small pages are taken as they come. So reserve huge pages for a device
- * that is hard to please, and leave @page_size 0.
+ * or among small pages for dma_mask, and for min_span and alignment up to 64 KiB; for ten seconds at
+ * most. So reserve huge pages for a device that is hard to please, and leave @page_size 0.
  *
  * With DMABUFD_NODE_STRICT all pages are on constraints->node; with DMABUFD_NODE_PREFERRED as many
  * as it has free. dmabufd_buffer_nodes() tells where they are.

@@ -41,6 +41,7 @@ libdaemon_la_SOURCES = \
 	daemon/keeper/search.c daemon/keeper/search.h \
 	daemon/keeper/service.c daemon/keeper/service.h \
 	daemon/keeper/sharing.c daemon/keeper/sharing.h \
+	daemon/keeper/sift.c daemon/keeper/sift.h \
 	daemon/keeper/store.c daemon/keeper/store.h \
 	daemon/keeper/supervisor.c daemon/keeper/supervisor.h \
 	daemon/keeper/watch.c daemon/keeper/watch.h \

@@ -9,6 +9,7 @@
 
 #include "common/cleanup.h"
 #include "daemon/closer.h"
+#include "daemon/log.h"
 #include "proto/wire.h"
 
 struct buffer *buffer_new(void)
@@ -128,6 +129,23 @@ int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct ba
     fd_close(&buffer->fd);
     uncharge(buffer, memory);
     return 0;
+}
+
+void buffer_discard(struct buffer *buffer, struct memory *memory, struct backend *backend)
+{
+    struct fault fault = { 0 };
+    int r;
+
+    if (!buffer)
+        return;
+    do {
+        r = buffer_teardown_step(buffer, memory, backend, &fault);
+    } while (r > 0);
+    if (r < 0)
+        log_err("%llu bytes stay pinned until the daemon ends: %s",
+                (unsigned long long)buffer->size, fault.text);
+    else
+        buffer_free(buffer);
 }
 
 int buffer_begin_again(struct buffer *buffer, struct backend *backend, struct fault *fault)

@@ -78,6 +78,12 @@ int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct ba
  */
 bool buffer_to_empty(const struct buffer *buffer);
 
+/**
+ * buffer_discard() - tear down and free a buffer that no client and no device has seen
+ * @buffer: NULL is allowed. What the kernel keeps pinned is merely lost, with a line in the log.
+ */
+void buffer_discard(struct buffer *buffer, struct memory *memory, struct backend *backend);
+
 /** buffer_begin() - make the memfd of @size bytes, a multiple of @page_size, and choose a place. */
 int buffer_begin(struct buffer *buffer, uint64_t size, uint64_t page_size, struct memory *memory,
                  struct backend *backend, struct fault *fault);

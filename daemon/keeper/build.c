@@ -60,8 +60,7 @@ static int check_constraints(const struct buffer *buffer, struct build *build,
 
     constraints_fit(&build->constraints, buffer->spans.list, buffer->spans.count, &fit);
     r = constraints_met(&build->constraints, &fit, fault);
-    if (r == 0 || buffer->registered || buffer->page_size == PAGE_4K ||
-        backend->mode == DMABUFD_MODE_FAKE)
+    if (r == 0 || buffer->registered || backend->mode == DMABUFD_MODE_FAKE)
         return r;
     build->searching = true;
     return 1;
@@ -136,8 +135,10 @@ static int step(struct buffer *buffer, struct build *build, struct memory *memor
             return 1;
     }
     if (build->searching) {
-        r = search_round(&build->search, buffer, &build->constraints, memory, backend, cancelled,
-                         fault);
+        r = buffer->page_size == PAGE_4K ? sift_round(&build->sift, buffer, &build->constraints,
+                                                      memory, backend, cancelled, fault)
+                                         : search_round(&build->search, buffer, &build->constraints,
+                                                        memory, backend, cancelled, fault);
         return r == 0 ? finish(buffer, memory, backend, fault) : r;
     }
     if (buffer->fd < 0) {
@@ -168,6 +169,7 @@ enum build_result build_step(struct buffer *buffer, struct build *build, struct 
 
     if (r > 0)
         return BUILD_MORE;
+    sift_end(&build->sift, memory, backend);
     if (r == 0)
         return BUILD_DONE;
     undo(buffer, memory, backend);

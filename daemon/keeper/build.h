@@ -10,6 +10,7 @@
 #define KEEPER_BUILD_H
 
 #include "daemon/keeper/search.h"
+#include "daemon/keeper/sift.h"
 
 enum build_result {
     BUILD_MORE,   /* call again */
@@ -27,8 +28,9 @@ struct build {
     int choice_count;
     int choice;
     bool started;
-    bool searching; /* the memory is there but does not meet the constraints, see search.h */
-    struct search search;
+    bool searching;       /* the memory is there but does not meet the constraints */
+    struct search search; /* for huge pages */
+    struct sift sift;     /* for small ones */
     struct fault closest; /* what the best pages came to, kept while smaller ones are tried */
 };
 

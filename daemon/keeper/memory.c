@@ -244,6 +244,19 @@ void memory_release(struct memory *memory, uint64_t size, uint64_t page_size)
         atomic_fetch_sub(&memory->charged, size);
 }
 
+int memory_populate(int fd, uint64_t offset, uint64_t length)
+{
+    void *window = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
+    int r = 0;
+
+    if (window == MAP_FAILED)
+        return -errno;
+    if (madvise(window, length, MADV_POPULATE_WRITE) < 0)
+        r = -errno;
+    munmap(window, length);
+    return r;
+}
+
 int memory_empty(int fd, uint64_t offset, uint64_t length)
 {
     while (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) <
@@ -301,20 +314,55 @@ static int check_available(const struct memory *memory, uint64_t length, struct 
     return 0;
 }
 
+/* @ret_kept: of that, its share of the reserve. */
+static int node_available(const struct memory *memory, uint32_t node, uint64_t *ret_available,
+                          uint64_t *ret_kept)
+{
+    uint64_t total;
+    int r = nodes_memory(&memory->nodes, node, ret_available, &total);
+
+    /* In pages: the product stays within 64 bits. */
+    if (r == 0)
+        *ret_kept = (memory->reserve / PAGE_4K) * (total / PAGE_4K) / (memory->max_size / PAGE_4K) *
+                    PAGE_4K;
+    return r;
+}
+
+static uint64_t above(uint64_t n, uint64_t least)
+{
+    return n > least ? n - least : 0;
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+uint64_t memory_spare(const struct memory *memory, const struct placement *placement)
+{
+    uint64_t spare = above(memory->limit, atomic_load(&memory->charged));
+    uint64_t available = 0, kept = 0;
+
+    if (meminfo(memory, "MemAvailable:", &available) == 0)
+        spare = smaller(spare, above(available, memory->reserve));
+    if (placement_binds(&memory->nodes, placement) &&
+        node_available(memory, placement->node, &available, &kept) == 0)
+        spare = smaller(spare, above(available, kept));
+    return spare;
+}
+
 /* The same for a strict node, which keeps its share of the reserve: a thread that is bound to a full
  * node brings the OOM killer, however much there is on others. */
 static int check_node(const struct memory *memory, const struct placement *placement,
                       uint64_t length, struct fault *fault)
 {
-    uint64_t available, total, kept;
-    int r = nodes_memory(&memory->nodes, placement->node, &available, &total);
+    uint64_t available = 0, kept = 0;
+    int r = node_available(memory, placement->node, &available, &kept);
 
     if (r < 0)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM,
                          "cannot see how much memory node %u has: %s", placement->node,
                          strerror(-r));
-    /* In pages: the product stays within 64 bits. */
-    kept = (memory->reserve / PAGE_4K) * (total / PAGE_4K) / (memory->max_size / PAGE_4K) * PAGE_4K;
     if (available >= kept && available - kept >= length)
         return 0;
     return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM,

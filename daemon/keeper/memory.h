@@ -8,7 +8,7 @@
  * device that wrote before that would see its data wiped. Pinning them allocates and zeroes at once,
  * so that is left to the backend.
  *
- * Nothing here maps or touches the pages: a hole punched by a client would be a SIGBUS.
+ * Nothing here touches the pages: a hole punched by a client would be a SIGBUS.
  */
 #ifndef KEEPER_MEMORY_H
 #define KEEPER_MEMORY_H
@@ -117,6 +117,19 @@ int memory_empty(int fd, uint64_t offset, uint64_t length);
  * Return: 0; -ENOMEM with @fault, nothing charged.
  */
 int memory_charge(struct memory *memory, uint64_t size, uint64_t page_size, struct fault *fault);
+
+/** memory_spare() - bytes of small pages that could be allocated now, limit and reserve left alone. */
+uint64_t memory_spare(const struct memory *memory, const struct placement *placement);
+
+/**
+ * memory_populate() - allocate and zero small pages as movable ones
+ *
+ * Pinning allocates too, but unmovable pages, for which the kernel breaks up its largest free blocks
+ * first. The file is mapped for a moment and not touched: a hole would be no SIGBUS.
+ *
+ * Return: 0; errno of mmap(2) or of madvise(2) (-EINVAL before Linux 5.14: nothing is allocated).
+ */
+int memory_populate(int fd, uint64_t offset, uint64_t length);
 
 /** memory_release() - memory that was charged is gone, or not pinned any more: uncharge. */
 void memory_release(struct memory *memory, uint64_t size, uint64_t page_size);

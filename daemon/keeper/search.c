@@ -10,7 +10,6 @@
 #include "common/clock.h"
 #include "common/segments.h"
 #include "daemon/keeper/arrange.h"
-#include "daemon/log.h"
 
 /* The files that frames come from. */
 enum { SOURCE_BUFFER, SOURCE_SCOUT, SOURCE_COUNT };
@@ -110,24 +109,6 @@ static int move(const struct buffer *const sources[SOURCE_COUNT], const struct f
     return r;
 }
 
-/* No client and no device has seen this memory; if the kernel keeps it pinned, it is merely lost. */
-static void discard(struct buffer *buffer, struct memory *memory, struct backend *backend)
-{
-    struct fault fault = { 0 };
-    int r;
-
-    if (!buffer)
-        return;
-    do {
-        r = buffer_teardown_step(buffer, memory, backend, &fault);
-    } while (r > 0);
-    if (r < 0)
-        log_err("%llu bytes stay pinned until the daemon ends: %s",
-                (unsigned long long)buffer->size, fault.text);
-    else
-        buffer_free(buffer);
-}
-
 /* Build @fresh out of chosen pages of @buffer and @scout, which are left unpinned and with holes. */
 static int rebuild(struct buffer *buffer, struct buffer *scout, struct buffer *fresh,
                    const struct frame *chosen, struct memory *memory, struct backend *backend)
@@ -198,8 +179,8 @@ int search_round(struct search *search, struct buffer *buffer,
         one_try(buffer, scout, fresh, constraints, size, memory, backend, cancelled);
     if (scout && fresh)
         r = repair(buffer, memory, backend, fault);
-    discard(scout, memory, backend);
-    discard(fresh, memory, backend);
+    buffer_discard(scout, memory, backend);
+    buffer_discard(fresh, memory, backend);
     if (r < 0)
         return r;
     constraints_fit(constraints, buffer->spans.list, buffer->spans.count, &fit);

@@ -9,7 +9,7 @@
  * out. Whether it was is seen when the new buffer is resolved; if somebody else was faster, there is
  * another round, with a larger scout.
  *
- * Small pages are taken as they come: what the kernel allocates next cannot be foreseen there.
+ * Small pages are sift.h's: what the kernel allocates next cannot be foreseen there.
  *
  * Bounds: SEARCH_ROUNDS rounds, SEARCH_SECONDS, and the huge pages that are free.
  */

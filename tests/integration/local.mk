@@ -25,10 +25,17 @@ tests_integration_test_addresses_LDADD = libharness.la
 
 # Runs in the virtual machine, see tests/vm/boots/main.boot.
 check_PROGRAMS += tests/vm/test-dma
-tests_vm_test_dma_SOURCES = tests/vm/test-dma.c
+tests_vm_test_dma_SOURCES = tests/vm/test-dma.c tests/vm/orders.c tests/vm/orders.h
 tests_vm_test_dma_CPPFLAGS = $(integration_cppflags)
 tests_vm_test_dma_LDADD = libharness.la tests/vm/libguest.la
 EXTRA_DIST += tests/vm/boots/main.boot
+
+# See tests/vm/boots/lowmem.boot.
+check_PROGRAMS += tests/vm/test-lowmem
+tests_vm_test_lowmem_SOURCES = tests/vm/test-lowmem.c tests/vm/orders.c tests/vm/orders.h
+tests_vm_test_lowmem_CPPFLAGS = $(integration_cppflags)
+tests_vm_test_lowmem_LDADD = libharness.la tests/vm/libguest.la
+EXTRA_DIST += tests/vm/boots/lowmem.boot
 
 # See tests/vm/boots/nodes.boot.
 check_PROGRAMS += tests/vm/test-two-nodes

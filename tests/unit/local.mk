@@ -53,6 +53,7 @@ unit_programs = \
 	tests/unit/test-session \
 	tests/unit/test-service-list \
 	tests/unit/test-sharing \
+	tests/unit/test-sift \
 	tests/unit/test-slots \
 	tests/unit/test-spans \
 	tests/unit/test-spantable \
@@ -192,6 +193,11 @@ tests_unit_test_service_list_LDADD = $(unit_ldadd)
 tests_unit_test_sharing_SOURCES = tests/unit/test-sharing.c
 tests_unit_test_sharing_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_sharing_LDADD = $(unit_ldadd)
+
+tests_unit_test_sift_SOURCES = tests/unit/test-sift.c
+tests_unit_test_sift_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_sift_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=memory_empty,--wrap=memory_populate
+tests_unit_test_sift_LDADD = $(unit_ldadd)
 
 tests_unit_test_slots_SOURCES = tests/unit/test-slots.c
 tests_unit_test_slots_CPPFLAGS = $(unit_cppflags)

@@ -17,21 +17,14 @@
 
 #include "tests/integration/harness.h"
 #include "tests/vm/guest.h"
+#include "tests/vm/orders.h"
 
 #define MIB (UINT64_C(1) << 20)
 /* edu takes 100 ms for a transfer. */
 #define BOUNDARIES_MAX 6U
-#define EDGE           64U
 
 static struct daemon daemon_of_group;
 static struct edu edu;
-
-/* "Copy this for me": from a client to the root side. */
-struct order {
-    uint64_t source;
-    uint64_t destination;
-    uint64_t length; /* 0: that was all */
-};
 
 static int start(void **state)
 {
@@ -52,57 +45,6 @@ static int stop(void **state)
     return 0;
 }
 
-static unsigned char pattern(uint64_t offset, unsigned int seed)
-{
-    return (unsigned char)(offset * 31 + (offset >> 12) * 7 + seed);
-}
-
-static void fill(unsigned char *data, uint64_t size, unsigned int seed)
-{
-    for (uint64_t i = 0; i < size; i++)
-        data[i] = pattern(i, seed);
-}
-
-/* One contiguous piece, by the device. */
-static int copy(int sock, uint64_t source, uint64_t destination, uint64_t length)
-{
-    struct order order = { source, destination, length };
-    int result = -1;
-
-    CHECK(write_all(sock, &order, sizeof(order)));
-    CHECK(read_all(sock, &result, sizeof(result)));
-    CHECK(result == 0);
-    return 0;
-}
-
-/* Source range to destination range, cut wherever either list has a boundary. */
-static int copy_range(int sock, dmabufd_buffer *source, uint64_t source_offset,
-                      dmabufd_buffer *destination, uint64_t destination_offset, uint64_t length)
-{
-    while (length > 0) {
-        uint64_t from, from_length, to, to_length, now = length;
-
-        CHECK(dmabufd_buffer_translate(source, source_offset, &from, &from_length) == 0);
-        CHECK(dmabufd_buffer_translate(destination, destination_offset, &to, &to_length) == 0);
-        now = now < from_length ? now : from_length;
-        now = now < to_length ? now : to_length;
-        CHECK(copy(sock, from, to, now) == 0);
-        source_offset += now;
-        destination_offset += now;
-        length -= now;
-    }
-    return 0;
-}
-
-/* The edge must have come over, and nothing around it been touched. */
-static int check_edge(const unsigned char *data, uint64_t at, unsigned int seed)
-{
-    for (uint64_t i = at - EDGE; i < at + EDGE; i++)
-        CHECK(data[i] == pattern(i, seed));
-    CHECK(data[at - EDGE - 1] == 0 && data[at + EDGE] == 0);
-    return 0;
-}
-
 static int no_device_nodes(void)
 {
     CHECK(open("/dev/iommu", O_RDWR) < 0 && errno == EACCES);
@@ -118,37 +60,11 @@ struct plan {
     bool needs_boundaries;
 };
 
-/* Ends and middle, and around every boundary between spans (of the first few). */
-static int copy_interesting_places(const struct plan *plan, dmabufd_buffer *from,
-                                   dmabufd_buffer *to)
-{
-    unsigned char *result = dmabufd_buffer_data(to);
-    const struct dmabufd_span *spans;
-    size_t count;
-
-    CHECK(copy_range(plan->sock, from, 0, to, 0, 1) == 0);
-    CHECK(result[0] == pattern(0, 1) && result[1] == 0);
-    CHECK(copy_range(plan->sock, from, plan->size - 16, to, plan->size - 16, 16) == 0);
-    CHECK(result[plan->size - 1] == pattern(plan->size - 1, 1) && result[plan->size - 17] == 0);
-    CHECK(copy_range(plan->sock, from, plan->size / 2 - EDGE, to, plan->size / 2 - EDGE,
-                     2 * EDGE) == 0);
-    CHECK(check_edge(result, plan->size / 2, 1) == 0);
-    spans = dmabufd_buffer_spans(to, &count);
-    CHECK(!plan->needs_boundaries || count > 1);
-    for (size_t i = 1; i < count && i <= BOUNDARIES_MAX; i++) {
-        uint64_t at = spans[i].offset;
-
-        CHECK(copy_range(plan->sock, from, at - EDGE, to, at - EDGE, 2 * EDGE) == 0);
-        CHECK(check_edge(result, at, 1) == 0);
-    }
-    return 0;
-}
-
 static int client(void *data)
 {
     const struct plan *plan = data;
     dmabufd_buffer *from, *to;
-    struct order end = { 0 };
+    size_t spans;
     dmabufd *d;
 
     CHECK(no_device_nodes() == 0);
@@ -157,22 +73,13 @@ static int client(void *data)
     CHECK(dmabufd_alloc(d, plan->size, plan->page_size, &from) == 0);
     CHECK(dmabufd_alloc(d, plan->size, plan->page_size, &to) == 0);
     CHECK(dmabufd_buffer_pin(to) == DMABUFD_PIN_LONGTERM);
-    fill(dmabufd_buffer_data(from), plan->size, 1);
-    CHECK(copy_interesting_places(plan, from, to) == 0);
-    CHECK(write_all(plan->sock, &end, sizeof(end)));
+    dmabufd_buffer_spans(to, &spans);
+    CHECK(!plan->needs_boundaries || spans > 1);
+    order_fill(from, 1);
+    CHECK(order_places(plan->sock, from, to, BOUNDARIES_MAX) == 0);
+    CHECK(orders_end(plan->sock) == 0);
     dmabufd_disconnect(d);
     return 0;
-}
-
-static void serve_orders(int sock)
-{
-    struct order order;
-
-    while (read_all(sock, &order, sizeof(order)) && order.length > 0) {
-        int result = edu_copy(&edu, order.source, order.destination, order.length);
-
-        assert_true(write_all(sock, &result, sizeof(result)));
-    }
 }
 
 static void prove(struct plan *plan)
@@ -186,7 +93,7 @@ static void prove(struct plan *plan)
     plan->sock = pair[1];
     pid = spawn_as(GUEST_UID_CLIENT, client, plan);
     close(pair[1]);
-    serve_orders(pair[0]);
+    orders_serve(&edu, pair[0]);
     assert_int_equal(join(pid), 0);
     close(pair[0]);
     leftovers_settle(&daemon_of_group, &before);
