@@ -353,7 +353,7 @@ int store_share(struct store *store, struct client *client, struct buffer *buffe
     return 0;
 }
 
-static void unshare(struct store *store, struct buffer *buffer)
+static void end_share(struct store *store, struct buffer *buffer)
 {
     if (!buffer->sharer)
         return;
@@ -376,7 +376,7 @@ struct buffer *store_drop(struct store *store, struct hold *hold, bool all)
     free(hold);
     if (buffer->holders > 0)
         return NULL;
-    unshare(store, buffer);
+    end_share(store, buffer);
     if (!buffer->registered)
         LIST_REMOVE(buffer, inode_link);
     slots_remove(&store->buffers, buffer->id);
