@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -21,6 +22,8 @@
 #define FAILURES_MAX 3U
 /* To tell the clients that the daemon ends. Nothing of it waits for a client. */
 #define ENDING_SECONDS 1
+/* What was killed ends in milliseconds, unless one of its threads hangs in the kernel. */
+#define KILLED_SECONDS 2U
 
 extern char **environ;
 
@@ -94,6 +97,18 @@ static int on_message(void *data, const void *bytes, size_t size, struct wire_fd
     return service_request(supervisor->service, bytes, size, fds);
 }
 
+/* Only ever one that was not waited for, whose number nobody else can have. */
+static void kill_broker(struct supervisor *supervisor)
+{
+    const struct timeval bound = { .tv_sec = KILLED_SECONDS };
+
+    if (supervisor->pid <= 0 || evtimer_pending(supervisor->killed_event, NULL))
+        return;
+    kill(supervisor->pid, SIGKILL);
+    evtimer_add(supervisor->killed_event, &bound);
+    evtimer_del(supervisor->watch_event);
+}
+
 /* The link ended before the process did, or because of what came over it. */
 static void on_closed(void *data, int error)
 {
@@ -102,8 +117,8 @@ static void on_closed(void *data, int error)
     if (error == -EBADMSG)
         log_err("the broker (pid %d) sent what no broker sends: ending it", (int)supervisor->pid);
     /* One that was told to end closes the link on its way out. */
-    if (supervisor->pid > 0 && !supervisor->stopping)
-        kill(supervisor->pid, SIGKILL);
+    if (!supervisor->stopping)
+        kill_broker(supervisor);
 }
 
 static void on_drained(void *data)
@@ -151,7 +166,7 @@ static void on_period(evutil_socket_t fd, short what, void *data)
             "let it be",
             (int)supervisor->pid,
             (unsigned long long)(supervisor->watch.period_ns * WATCH_PERIODS / NS_PER_S));
-        kill(supervisor->pid, SIGKILL);
+        kill_broker(supervisor);
         return;
     case WATCH_ASK:
         ask(supervisor);
@@ -231,19 +246,12 @@ static void log_end(pid_t pid, int status)
         log_err("the broker (pid %d) exited with status %d", (int)pid, WEXITSTATUS(status));
 }
 
-static void on_child(evutil_socket_t signal, short what, void *data)
+static void broker_gone(struct supervisor *supervisor)
 {
-    struct supervisor *supervisor = data;
-    int status;
-
-    (void)signal;
-    (void)what;
-    if (supervisor->pid <= 0 || waitpid(supervisor->pid, &status, WNOHANG) != supervisor->pid)
-        return;
-    if (!supervisor->stopping)
-        log_end(supervisor->pid, status);
     supervisor->pid = 0;
     evtimer_del(supervisor->watch_event);
+    evtimer_del(supervisor->killed_event);
+    evtimer_del(supervisor->overdue_event);
     supervisor->service->link = channel_free(supervisor->service->link);
     if (supervisor->stopping) {
         supervisor->ended(supervisor->data);
@@ -256,6 +264,44 @@ static void on_child(evutil_socket_t signal, short what, void *data)
         restart_later(supervisor, supervisor->is_ready, now_ns() - supervisor->started_ns);
 }
 
+static void log_left_behind(pid_t pid)
+{
+    log_err("the broker (pid %d) was killed and does not end: leaving it behind; a thread of it "
+            "hangs in the kernel (see /proc/%d/task/*/stack), as one that closes a file of a FUSE "
+            "server that does not answer; clients are not told that it is gone",
+            (int)pid, (int)pid);
+}
+
+static void on_killed(evutil_socket_t fd, short what, void *data)
+{
+    struct supervisor *supervisor = data;
+
+    (void)fd;
+    (void)what;
+    log_left_behind(supervisor->pid);
+    broker_gone(supervisor);
+}
+
+/* Also of those that were left behind. */
+static void on_child(evutil_socket_t signal, short what, void *data)
+{
+    struct supervisor *supervisor = data;
+    int status;
+    pid_t pid;
+
+    (void)signal;
+    (void)what;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (pid != supervisor->pid) {
+            log_notice("the broker (pid %d) that was left behind has ended", (int)pid);
+            continue;
+        }
+        if (!supervisor->stopping)
+            log_end(pid, status);
+        broker_gone(supervisor);
+    }
+}
+
 static void on_overdue(evutil_socket_t fd, short what, void *data)
 {
     struct supervisor *supervisor = data;
@@ -266,7 +312,7 @@ static void on_overdue(evutil_socket_t fd, short what, void *data)
         return;
     log_warning("the broker (pid %d) was told to end and did not: killing it",
                 (int)supervisor->pid);
-    kill(supervisor->pid, SIGKILL);
+    kill_broker(supervisor);
 }
 
 int supervisor_start(struct supervisor *supervisor, struct fault *fault)
@@ -277,8 +323,9 @@ int supervisor_start(struct supervisor *supervisor, struct fault *fault)
     supervisor->restart_event = evtimer_new(base, on_restart, supervisor);
     supervisor->watch_event = evtimer_new(base, on_period, supervisor);
     supervisor->overdue_event = evtimer_new(base, on_overdue, supervisor);
+    supervisor->killed_event = evtimer_new(base, on_killed, supervisor);
     if (!supervisor->child_event || !supervisor->restart_event || !supervisor->watch_event ||
-        !supervisor->overdue_event || event_add(supervisor->child_event, NULL) < 0)
+        !supervisor->overdue_event || !supervisor->killed_event || event_add(supervisor->child_event, NULL) < 0)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
     return start(supervisor, fault);
 }
@@ -296,26 +343,42 @@ void supervisor_end(struct supervisor *supervisor)
     evtimer_del(supervisor->watch_event);
     if (channel_send(supervisor->service->link, &notice, sizeof(notice), NULL) < 0 ||
         event_add(supervisor->overdue_event, &patience) < 0)
-        kill(supervisor->pid, SIGKILL);
+        kill_broker(supervisor);
+}
+
+static void free_events(struct supervisor *supervisor)
+{
+    struct event **events[] = { &supervisor->child_event, &supervisor->restart_event,
+                                &supervisor->watch_event, &supervisor->overdue_event,
+                                &supervisor->killed_event };
+
+    for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+        if (*events[i])
+            event_free(*events[i]);
+        *events[i] = NULL;
+    }
+}
+
+static bool has_ended(pid_t pid)
+{
+    const struct timespec moment = { .tv_nsec = NS_PER_MS };
+    uint64_t deadline = now_ns() + KILLED_SECONDS * NS_PER_S;
+    pid_t r;
+
+    while ((r = waitpid(pid, NULL, WNOHANG)) == 0 && now_ns() < deadline)
+        nanosleep(&moment, NULL);
+    return r != 0;
 }
 
 void supervisor_stop(struct supervisor *supervisor)
 {
     supervisor->stopping = true;
-    if (supervisor->restart_event)
-        event_free(supervisor->restart_event);
-    if (supervisor->child_event)
-        event_free(supervisor->child_event);
-    if (supervisor->watch_event)
-        event_free(supervisor->watch_event);
-    if (supervisor->overdue_event)
-        event_free(supervisor->overdue_event);
-    supervisor->restart_event = supervisor->child_event = NULL;
-    supervisor->watch_event = supervisor->overdue_event = NULL;
+    free_events(supervisor);
     supervisor->service->link = channel_free(supervisor->service->link);
-    if (supervisor->pid > 0) {
-        kill(supervisor->pid, SIGKILL);
-        waitpid(supervisor->pid, NULL, 0);
-        supervisor->pid = 0;
-    }
+    if (supervisor->pid <= 0)
+        return;
+    kill(supervisor->pid, SIGKILL);
+    if (!has_ended(supervisor->pid))
+        log_left_behind(supervisor->pid);
+    supervisor->pid = 0;
 }

@@ -202,8 +202,9 @@ pid_t daemon_broker(const struct daemon *daemon)
     snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)daemon->keeper,
              (int)daemon->keeper);
     file = fopen(path, "re");
-    if (file && fscanf(file, "%d", &pid) != 1)
-        pid = 0;
+    /* In the order in which they were started. */
+    while (file && fscanf(file, "%d", &pid) == 1)
+        continue;
     if (file)
         fclose(file);
     return pid;

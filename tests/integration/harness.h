@@ -67,7 +67,7 @@ void daemon_stop(struct daemon *daemon);
 /** daemon_kill() - SIGKILL the keeper; for clean-up of failed tests too. */
 void daemon_kill(struct daemon *daemon);
 
-/** daemon_broker() - process id of the broker, once there is one. */
+/** daemon_broker() - process id of the broker, once there is one; the last one, if some are left. */
 pid_t daemon_broker(const struct daemon *daemon);
 
 /** daemon_next_broker() - wait for another broker than @before. Return: its process id. */

@@ -2,6 +2,7 @@
 /*
  * Unanswered: files whose close(2) nothing ends, sent to the daemon. Their server, a file system in
  * user space, answers everything but that. Who sends them is refused in the end; others are served.
+ * A broker with such files cannot even be killed, and yet the next one serves and the daemon ends.
  *
  * With the fake backend, by root: it takes a mount, in a name space of the test's own.
  */
@@ -17,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/closer.h"
@@ -128,7 +130,7 @@ static void stop_server(void)
 
 static int start(void **state)
 {
-    static const char *const args[] = { "--max-clients-per-user=21", NULL };
+    static const char *const args[] = { "--max-clients-per-user=21", "--hang-timeout=1", NULL };
 
     (void)state;
     signal(SIGPIPE, SIG_IGN);
@@ -249,17 +251,12 @@ static int be_served(void *data)
     return 0;
 }
 
-static void check(int (*commit)(void), unsigned int most)
+static void start_offender(int (*commit)(void))
 {
     struct offence offence = { .commit = commit };
-    unsigned int before;
     char result = 'n';
     int ends[2];
 
-    if (!server)
-        skip();
-    bystander_before(&bystander);
-    before = bystander.broker_fds;
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     offence.done = ends[1];
     offender = spawn_as(TEST_CLIENT_UID, offend, &offence);
@@ -267,6 +264,17 @@ static void check(int (*commit)(void), unsigned int most)
     assert_true(read_all(ends[0], &result, 1));
     close(ends[0]);
     assert_int_equal(result, 'y');
+}
+
+static void check(int (*commit)(void), unsigned int most)
+{
+    unsigned int before;
+
+    if (!server)
+        skip();
+    bystander_before(&bystander);
+    before = bystander.broker_fds;
+    start_offender(commit);
     assert_in_range(count_fds(bystander.broker), before, before + most);
     run_as(TEST_OTHER_UID, be_served, NULL);
     bystander_check(&bystander);
@@ -296,14 +304,127 @@ static void many_in_a_message(void **state)
     check(send_at_once, RAW_FDS_MAX + 10);
 }
 
+/* ---- a broker that cannot end ---- */
+
+/* Its main thread has ended, others have not, and nobody can wait for it. */
+static bool is_half_dead(void *data)
+{
+    pid_t pid = *(pid_t *)data;
+    char path[64], state = '\0';
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    file = fopen(path, "re");
+    if (file && fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+        state = '\0';
+    if (file)
+        fclose(file);
+    return state == 'Z' && kill(pid, 0) == 0;
+}
+
+static bool is_reaped(void *data)
+{
+    (void)data;
+    return daemon_log_count(&daemon_of_test, "that was left behind has ended") == 1;
+}
+
+static void check_killed(int signal)
+{
+    pid_t broker = bystander.broker;
+
+    if (!server)
+        skip();
+    start_offender(send_at_once);
+    assert_int_equal(kill(broker, signal), 0);
+    wait_until(is_half_dead, &broker);
+    daemon_next_broker(&daemon_of_test, broker);
+    run_as(TEST_OTHER_UID, be_served, NULL);
+    daemon_check_serves(&daemon_of_test);
+    assert_int_equal(daemon_log_count(&daemon_of_test, "leaving it behind"), 1);
+    assert_true(is_half_dead(&broker));
+    stop_server();
+    wait_until(is_reaped, NULL);
+    assert_int_equal(kill(broker, 0), -1);
+    daemon_check_serves(&daemon_of_test);
+    assert_int_equal(daemon_log_count(&daemon_of_test, "leaving it behind"), 1);
+}
+
+static void broker_killed(void **state)
+{
+    (void)state;
+    check_killed(SIGKILL);
+}
+
+static void broker_crashed(void **state)
+{
+    (void)state;
+    check_killed(SIGSEGV);
+}
+
+/* The bystander's buffer goes although its connection does not end. */
+static void memory_of_the_killed_is_released(void **state)
+{
+    struct dmabufd_status status;
+    dmabufd *d;
+
+    (void)state;
+    if (!server)
+        skip();
+    start_offender(send_at_once);
+    assert_int_equal(kill(bystander.broker, SIGKILL), 0);
+    daemon_next_broker(&daemon_of_test, bystander.broker);
+    assert_int_equal(dmabufd_connect(&d, daemon_of_test.socket), 0);
+    do {
+        assert_int_equal(dmabufd_get_status(d, &status), 0);
+    } while (status.jobs > 0);
+    assert_int_equal(status.clients, 1);
+    assert_int_equal(status.buffers, 0);
+    assert_int_equal(status.broker_starts, 2);
+    dmabufd_disconnect(d);
+    stop_server();
+}
+
+static bool keeper_has_ended(void *data)
+{
+    siginfo_t info = { 0 };
+
+    (void)data;
+    assert_int_equal(waitid(P_PID, (id_t)daemon_of_test.keeper, &info, WEXITED | WNOHANG | WNOWAIT),
+                     0);
+    return info.si_pid != 0;
+}
+
+/* And those who have nothing to do with it see the end of their connections. */
+static void daemon_ends(void **state)
+{
+    pid_t broker = bystander.broker;
+    int sock;
+
+    (void)state;
+    if (!server)
+        skip();
+    sock = raw_greeted();
+    assert_true(sock >= 0);
+    start_offender(send_at_once);
+    assert_int_equal(kill(daemon_of_test.keeper, SIGTERM), 0);
+    wait_until(keeper_has_ended, NULL);
+    assert_true(is_half_dead(&broker));
+    assert_int_equal(daemon_log_count(&daemon_of_test, "leaving it behind"), 1);
+    assert_true(raw_ended(sock));
+    close(sock);
+    bystander_stop(&bystander);
+    daemon_stop(&daemon_of_test);
+    stop_server();
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, start, stop)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(one_by_one),
-        TEST(some),
-        TEST(many_in_a_message),
+        TEST(one_by_one),    TEST(some),           TEST(many_in_a_message),
+        TEST(broker_killed), TEST(broker_crashed), TEST(memory_of_the_killed_is_released),
+        TEST(daemon_ends),
     };
 
     return cmocka_run_group_tests_name("unanswered", tests, NULL, NULL);
