@@ -26,6 +26,7 @@ libdaemon_la_SOURCES = \
 	daemon/keeper/donor.c daemon/keeper/donor.h \
 	daemon/keeper/fake.c \
 	daemon/keeper/identity.c daemon/keeper/identity.h \
+	daemon/keeper/heartbeat.c daemon/keeper/heartbeat.h \
 	daemon/keeper/iommu-ioctl.c daemon/keeper/iommu-ioctl.h \
 	daemon/keeper/iommufd.c \
 	daemon/keeper/job.c daemon/keeper/job.h \
@@ -36,6 +37,7 @@ libdaemon_la_SOURCES = \
 	daemon/keeper/pagemap.c \
 	daemon/keeper/pfn.c daemon/keeper/pfn.h \
 	daemon/keeper/pinring.c daemon/keeper/pinring.h \
+	daemon/keeper/progress.c daemon/keeper/progress.h \
 	daemon/keeper/quota.c daemon/keeper/quota.h \
 	daemon/keeper/resolve.c daemon/keeper/resolve.h \
 	daemon/keeper/search.c daemon/keeper/search.h \

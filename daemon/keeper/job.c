@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
+#include "daemon/keeper/progress.h"
 
 #define THREADS_MAX     64
 #define PATIENT_THREADS 16
@@ -46,6 +48,8 @@ struct workers {
     atomic_bool stopping;
     pthread_t threads[THREADS_MAX]; /* those of the patient lane first */
     size_t thread_count;
+    struct progress progress[THREADS_MAX]; /* in the order in which the threads came to run */
+    atomic_size_t running;
     pthread_mutex_t done_lock;
     struct job_queue done;
     int done_fd;
@@ -167,9 +171,22 @@ static struct lane *lane_of(struct workers *workers, const struct job *job)
     return size <= JOB_EXPRESS_MAX ? &workers->express : &workers->bulk;
 }
 
+/* A client decides how long a step of the patient lane takes, the free memory how long a search. */
+static bool has_bound(const struct lane *lane)
+{
+    return lane != &lane->workers->patient && lane != &lane->workers->search;
+}
+
+static uint64_t bytes_of(const struct job *job)
+{
+    return job->kind == JOB_BUILD ? job->build.asked : job->buffer->size;
+}
+
 static void *work(void *data)
 {
     struct lane *lane = data;
+    struct workers *workers = lane->workers;
+    struct progress *progress = &workers->progress[atomic_fetch_add(&workers->running, 1)];
     struct job *job;
 
     if (lane->batch) {
@@ -181,13 +198,17 @@ static void *work(void *data)
         setpriority(PRIO_PROCESS, (id_t)gettid(), 5);
     }
     while ((job = take(lane))) {
-        bool done = run_step(lane->workers, job);
+        bool done;
 
+        if (has_bound(lane))
+            progress_begin(progress, bytes_of(job), now_ns());
+        done = run_step(workers, job);
+        progress_end(progress);
         leave(lane, job);
         if (done)
-            report(lane->workers, job);
+            report(workers, job);
         else
-            put(lane_of(lane->workers, job), job);
+            put(lane_of(workers, job), job);
     }
     return NULL;
 }
@@ -313,6 +334,15 @@ uint32_t workers_patient(struct workers *workers)
     jobs = workers->patient.jobs;
     pthread_mutex_unlock(&workers->patient.lock);
     return jobs;
+}
+
+bool workers_hang(const struct workers *workers, uint64_t now_ns)
+{
+    for (size_t i = 0; i < THREADS_MAX; i++) {
+        if (progress_is_late(&workers->progress[i], now_ns))
+            return true;
+    }
+    return false;
 }
 
 int workers_fd(const struct workers *workers)

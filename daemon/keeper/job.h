@@ -66,6 +66,15 @@ struct workers *workers_stop(struct workers *workers);
 /** workers_patient() - how many jobs are in the patient lane. Nothing of them is pinned. */
 uint32_t workers_patient(struct workers *workers);
 
+/**
+ * workers_hang() - is one of them at a step for much longer than such a step takes (progress.h)
+ * @now_ns: now_ns()
+ *
+ * The patient lane does not count, and neither does that of searches, whose steps are as long as there
+ * is free memory to look at.
+ */
+bool workers_hang(const struct workers *workers, uint64_t now_ns);
+
 /** workers_fd() - becomes readable when there are jobs to collect. */
 int workers_fd(const struct workers *workers);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The keeper's life: open the backend and the socket, give up what privilege is not needed any more,
- * start workers and broker, serve, and release everything in order at the end.
+ * start workers and broker, serve, tell systemd that all is well, and release everything in order at
+ * the end.
  */
 #include "daemon/keeper/keeper.h"
 
@@ -16,6 +17,7 @@
 #include "common/clock.h"
 #include "config.h"
 #include "daemon/closer.h"
+#include "daemon/keeper/heartbeat.h"
 #include "daemon/keeper/supervisor.h"
 #include "daemon/listen.h"
 #include "daemon/log.h"
@@ -34,11 +36,13 @@ struct keeper {
     struct event *int_event;
     struct event *patience; /* ticks while stopping */
     uint32_t hanging;       /* jobs, at the last tick */
+    struct event *beat_event;
     struct listen_socket listen;
     struct memory memory;
     struct backend *backend;
     struct service service;
     struct supervisor supervisor;
+    struct heartbeat heartbeat;
     bool announced;
     bool stopping;
     int status;
@@ -166,6 +170,49 @@ static void on_hopeless(void *data)
     stop(keeper);
 }
 
+/* systemd ends us if it hears nothing for as long as it told us; see heartbeat.h. */
+static void on_beat(evutil_socket_t fd, short what, void *data)
+{
+    static const char *const reasons[] = {
+        [HEARTBEAT_WELL] = "is well again",
+        [HEARTBEAT_NO_BROKER] = "has no broker that works, and none comes up",
+        [HEARTBEAT_WORKERS_HANG] = "has a worker that hangs in the kernel (see /proc/PID/task)",
+    };
+    struct keeper *keeper = data;
+    bool well = keeper->stopping || supervisor_is_well(&keeper->supervisor);
+    uint64_t now = now_ns();
+    enum heartbeat_sign sign;
+    bool is_new;
+
+    (void)fd;
+    (void)what;
+    sign = heartbeat_look(&keeper->heartbeat, well, workers_hang(keeper->service.workers, now), now,
+                          &is_new);
+    if (is_new)
+        log_warning("systemd's watchdog %s: the daemon %s",
+                    sign == HEARTBEAT_WELL ? "is fed again" : "is not fed any more", reasons[sign]);
+    if (sign == HEARTBEAT_WELL)
+        sd_notify(0, "WATCHDOG=1");
+}
+
+static int start_heartbeat(struct keeper *keeper, struct fault *fault)
+{
+    struct timeval period;
+    uint64_t us = 0;
+
+    if (sd_watchdog_enabled(0, &us) <= 0)
+        return 0;
+    /* Twice as often as it must be. */
+    us = us > 2000 ? us / 2 : 1000;
+    period = (struct timeval){ (time_t)(us / 1000000), (suseconds_t)(us % 1000000) };
+    keeper->heartbeat.hang_ns = keeper->options->hang_timeout * NS_PER_S;
+    heartbeat_begin(&keeper->heartbeat, now_ns());
+    keeper->beat_event = event_new(keeper->base, -1, EV_PERSIST, on_beat, keeper);
+    if (!keeper->beat_event || event_add(keeper->beat_event, &period) < 0)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
+    return 0;
+}
+
 static void make_welcome(const struct keeper *keeper, struct link_welcome *welcome)
 {
     const struct options *options = keeper->options;
@@ -221,7 +268,8 @@ static int begin(struct keeper *keeper, struct fault *fault)
                                               .data = keeper };
     keeper->supervisor.watch.period_ns = options->hang_timeout * NS_PER_S / WATCH_PERIODS;
     make_welcome(keeper, &keeper->supervisor.welcome);
-    return supervisor_start(&keeper->supervisor, fault);
+    r = start_heartbeat(keeper, fault);
+    return r < 0 ? r : supervisor_start(&keeper->supervisor, fault);
 }
 
 static void end(struct keeper *keeper)
@@ -237,6 +285,8 @@ static void end(struct keeper *keeper)
         event_free(keeper->int_event);
     if (keeper->patience)
         event_free(keeper->patience);
+    if (keeper->beat_event)
+        event_free(keeper->beat_event);
     event_base_free(keeper->base);
 }
 

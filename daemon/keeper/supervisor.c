@@ -325,7 +325,8 @@ int supervisor_start(struct supervisor *supervisor, struct fault *fault)
     supervisor->overdue_event = evtimer_new(base, on_overdue, supervisor);
     supervisor->killed_event = evtimer_new(base, on_killed, supervisor);
     if (!supervisor->child_event || !supervisor->restart_event || !supervisor->watch_event ||
-        !supervisor->overdue_event || !supervisor->killed_event || event_add(supervisor->child_event, NULL) < 0)
+        !supervisor->overdue_event || !supervisor->killed_event ||
+        event_add(supervisor->child_event, NULL) < 0)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
     return start(supervisor, fault);
 }
@@ -344,6 +345,12 @@ void supervisor_end(struct supervisor *supervisor)
     if (channel_send(supervisor->service->link, &notice, sizeof(notice), NULL) < 0 ||
         event_add(supervisor->overdue_event, &patience) < 0)
         kill_broker(supervisor);
+}
+
+bool supervisor_is_well(const struct supervisor *supervisor)
+{
+    return supervisor->pid > 0 && supervisor->is_ready && supervisor->watch.silent == 0 &&
+           !evtimer_pending(supervisor->killed_event, NULL);
 }
 
 static void free_events(struct supervisor *supervisor)

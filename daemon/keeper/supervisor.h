@@ -50,6 +50,9 @@ struct supervisor {
 /** supervisor_start() - start the first broker. Return: 0 or a negative errno with @fault. */
 int supervisor_start(struct supervisor *supervisor, struct fault *fault);
 
+/** supervisor_is_well() - does a broker serve that is not silent (watch.h). */
+bool supervisor_is_well(const struct supervisor *supervisor);
+
 /**
  * supervisor_end() - have the broker tell its clients and exit, start no other, then call ended()
  *

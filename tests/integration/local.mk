@@ -187,5 +187,11 @@ tests_integration_test_startup_SOURCES = tests/integration/test-startup.c
 tests_integration_test_startup_CPPFLAGS = $(integration_cppflags)
 tests_integration_test_startup_LDADD = libharness.la
 
+check_PROGRAMS += tests/integration/test-watchdog
+TESTS += tests/integration/test-watchdog
+tests_integration_test_watchdog_SOURCES = tests/integration/test-watchdog.c
+tests_integration_test_watchdog_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_watchdog_LDADD = libharness.la
+
 TESTS += tests/integration/test-ctl.sh
 EXTRA_DIST += tests/integration/test-ctl.sh

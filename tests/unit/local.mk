@@ -32,6 +32,7 @@ unit_programs = \
 	tests/unit/test-fake \
 	tests/unit/test-fault \
 	tests/unit/test-identity \
+	tests/unit/test-heartbeat \
 	tests/unit/test-job \
 	tests/unit/test-kernel-abi \
 	tests/unit/test-memfd \
@@ -44,6 +45,7 @@ unit_programs = \
 	tests/unit/test-parse \
 	tests/unit/test-pci \
 	tests/unit/test-quota \
+	tests/unit/test-progress \
 	tests/unit/test-resolve \
 	tests/unit/test-resolve-random \
 	tests/unit/test-segments \
@@ -113,6 +115,10 @@ tests_unit_test_identity_SOURCES = tests/unit/test-identity.c
 tests_unit_test_identity_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_identity_LDADD = $(unit_ldadd)
 
+tests_unit_test_heartbeat_SOURCES = tests/unit/test-heartbeat.c
+tests_unit_test_heartbeat_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_heartbeat_LDADD = $(unit_ldadd)
+
 tests_unit_test_job_SOURCES = tests/unit/test-job.c
 tests_unit_test_job_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_job_LDADD = $(unit_ldadd)
@@ -161,6 +167,11 @@ tests_unit_test_pci_LDADD = $(unit_ldadd)
 tests_unit_test_quota_SOURCES = tests/unit/test-quota.c
 tests_unit_test_quota_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_quota_LDADD = $(unit_ldadd)
+
+tests_unit_test_progress_SOURCES = tests/unit/test-progress.c
+tests_unit_test_progress_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_progress_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fallocate64
+tests_unit_test_progress_LDADD = $(unit_ldadd)
 
 tests_unit_test_resolve_SOURCES = tests/unit/test-resolve.c
 tests_unit_test_resolve_CPPFLAGS = $(unit_cppflags)

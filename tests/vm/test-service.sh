@@ -10,6 +10,7 @@ set -u
 work=$(mktemp -d)
 mkfifo "$work/never"
 device=0000:00:04.0
+drop_in=/run/systemd/system/dmabufd.service.d
 number=0
 # Clients that hold buffers, to be ended by release().
 holders=()
@@ -164,6 +165,31 @@ keeper_comes_back() {
     within ctl status && [ "$(keeper)" != "$before" ] && is NRestarts 1 && is ActiveState active
 }
 
+# systemd hears from the keeper as long as it is well, and ends it when not.
+watchdog_leaves_it_alone() {
+    local before
+    mkdir -p "$drop_in" && printf '[Service]\nWatchdogSec=8\n' >"$drop_in/watchdog.conf" &&
+        systemctl daemon-reload && systemctl restart dmabufd.service || return
+    is WatchdogUSec 8s && before=$(keeper) && sleep 20 && [ "$(keeper)" = "$before" ] &&
+        is NRestarts 0
+}
+watchdog_ends_what_hangs() {
+    local before
+    before=$(keeper) && kill -STOP "$before" || return
+    within keeper_is_another_than "$before" && within ctl status && is NRestarts 1 &&
+        is ActiveState active && journalctl -q -b -u dmabufd -o cat | grep -q 'Watchdog timeout' &&
+        rm -r "$drop_in" && systemctl daemon-reload && systemctl restart dmabufd.service &&
+        is WatchdogUSec 1min
+}
+keeper_is_another_than() { local pid && pid=$(keeper) && [ "$pid" != "$1" ]; }
+
+# Also from an end in order that nobody asked systemd for, and without a limit that is reached one day.
+comes_back_in_any_case() {
+    local before
+    before=$(keeper) && kill -TERM "$before" && within keeper_is_another_than "$before" &&
+        within ctl status && is StartLimitIntervalUSec 0
+}
+
 # Both orders: the kernel unpins when the last descriptor goes.
 nothing_stays_pinned() {
     local before
@@ -216,6 +242,9 @@ check "the journal has its log" journal_knows_it
 check "the journal has no address" journal_has_no_address
 check "a killed broker comes back in the same service" broker_comes_back
 check "a killed keeper is started again" keeper_comes_back
+check "the watchdog leaves it alone while it is well" watchdog_leaves_it_alone
+check "the watchdog ends a keeper that hangs" watchdog_ends_what_hangs
+check "a keeper that somebody ended comes back" comes_back_in_any_case
 check "nothing stays pinned after clients and keeper" nothing_stays_pinned
 check "systemctl stop while a client holds memory" stops_under_load
 check "the socket starts it again" socket_starts_it_again
