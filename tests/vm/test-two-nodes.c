@@ -23,9 +23,12 @@ static struct daemon daemon_of_group;
 
 static int start(void **state)
 {
+    /* One client asks for more than a node has. */
+    const char *const args[] = { "--memory-limit-per-user=2G", NULL };
+
     (void)state;
     assert_int_equal(access("/sys/devices/system/node/node1/meminfo", R_OK), 0);
-    daemon_start(&daemon_of_group, NULL);
+    daemon_start(&daemon_of_group, args);
     return 0;
 }
 
