@@ -229,25 +229,6 @@ static int on_free(struct service *service, struct client *client,
     return 0;
 }
 
-static int on_lookup(struct service *service, struct client *client,
-                     const struct link_request *request, struct wire_fds *fds, struct fault *fault)
-{
-    enum dmabufd_access access;
-    struct buffer *buffer;
-    int r = store_find(&service->store, fds->fd[0], &buffer, &access, fault);
-
-    if (r == 0)
-        r = store_hold(&service->store, client, buffer, access, fault);
-    if (r < 0)
-        return r;
-    r = answer_buffer(service->link, service->backend, LINK_LOOKUP, request->tag, buffer, access,
-                      fault);
-    /* Another holder is left for sure, the one we found it by. */
-    if (r < 0)
-        store_drop(&service->store, store_held(&service->store, client, buffer->id), false);
-    return r;
-}
-
 /* In the order of their places in the client's table, so that a page begins where the one before it
  * ended, whatever is gone by then. A client can leave its table almost empty: to find that out, page
  * after page without a buffer, is the work of whoever asks. */
@@ -345,7 +326,7 @@ int service_request(struct service *service, const void *bytes, size_t size, str
         r = on_free(service, client, &request, &fault);
         break;
     case LINK_LOOKUP:
-        r = on_lookup(service, client, &request, fds, &fault);
+        r = sharing_lookup(service, client, &request, fds, &fault);
         break;
     case LINK_REGISTER:
         r = on_register(service, client, &request, fds, &fault);

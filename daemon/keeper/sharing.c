@@ -33,6 +33,33 @@ static int find_hold(struct service *service, struct client *client, uint64_t bu
     return 0;
 }
 
+/* The client becomes a holder of a buffer that was found, and is told of it. */
+static int join(struct service *service, struct client *client, const struct link_request *request,
+                struct buffer *buffer, enum dmabufd_access access, struct fault *fault)
+{
+    int r = store_hold(&service->store, client, buffer, access, fault);
+
+    if (r < 0)
+        return r;
+    r = answer_buffer(service->link, service->backend, request->op, request->tag, buffer, access,
+                      fault);
+    /* Somebody held it before, or it could not have been found. */
+    if (r < 0)
+        store_drop(&service->store, store_held(&service->store, client, buffer->id), false);
+    return r;
+}
+
+int sharing_lookup(struct service *service, struct client *client,
+                   const struct link_request *request, const struct wire_fds *fds,
+                   struct fault *fault)
+{
+    enum dmabufd_access access;
+    struct buffer *buffer;
+    int r = store_find(&service->store, fds->fd[0], &buffer, &access, fault);
+
+    return r < 0 ? r : join(service, client, request, buffer, access, fault);
+}
+
 static int on_share(struct service *service, struct client *client,
                     const struct link_request *request, struct fault *fault)
 {
@@ -88,16 +115,7 @@ static int on_open(struct service *service, struct client *client,
     buffer = name->buffer;
     if (access == DMABUFD_READ_ONLY)
         r = store_share(&service->store, client, buffer, fault);
-    if (r == 0)
-        r = store_hold(&service->store, client, buffer, access, fault);
-    if (r < 0)
-        return r;
-    r = answer_buffer(service->link, service->backend, LINK_OPEN, request->tag, buffer, access,
-                      fault);
-    /* Somebody held it before, or it would have no name. */
-    if (r < 0)
-        store_drop(&service->store, store_held(&service->store, client, buffer->id), false);
-    return r;
+    return r < 0 ? r : join(service, client, request, buffer, access, fault);
 }
 
 static int on_names(struct service *service, struct client *client,
