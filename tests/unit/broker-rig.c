@@ -104,10 +104,17 @@ bool broker_rig_asked(struct link_request *ret, struct wire_fds *ret_fds)
     ssize_t n;
 
     broker_rig_pump();
-    n = wire_recv(broker_rig.keeper, ret, sizeof(*ret), &fds);
-    if (n == -EAGAIN)
-        return false;
-    assert_int_equal(n, sizeof(*ret));
+    for (;;) {
+        n = wire_recv(broker_rig.keeper, ret, sizeof(*ret), &fds);
+        if (n == -EAGAIN)
+            return false;
+        assert_int_equal(n, sizeof(*ret));
+        if (ret->op != LINK_GROUPS)
+            break;
+        assert_int_equal(fds.count, 0);
+        if (broker_rig.group_messages < ARRAY_LEN(broker_rig.groups))
+            broker_rig.groups[broker_rig.group_messages++] = ret->u.groups;
+    }
     if (ret_fds) {
         *ret_fds = fds;
         fds.count = 0;

@@ -14,6 +14,8 @@
 struct broker_rig {
     struct broker broker;
     int keeper; /* the keeper's end of the link; non-blocking, as all of these */
+    struct link_groups groups[LINK_GROUPS_MAX / LINK_GROUPS_CHUNK]; /* the first it was told */
+    size_t group_messages;
 };
 
 /** The one of every test. */
@@ -36,7 +38,8 @@ int broker_rig_connect(void);
 int broker_rig_greeted(uint64_t *ret_client);
 
 /**
- * broker_rig_asked() - what the broker sent to the keeper next
+ * broker_rig_asked() - what the broker sent to the keeper next; groups, which depend on who runs the
+ * test, are put into broker_rig.groups on the way
  * @ret_fds: may be NULL if it must have no descriptors; the caller's
  * Return: false if there is nothing.
  */

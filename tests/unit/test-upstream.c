@@ -7,6 +7,7 @@
 #include "tests/unit/cmocka-all.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -227,32 +228,115 @@ static void answers_to_who_left_go_nowhere(void **state)
     close(sock);
 }
 
-/* Descriptors that the broker had no room for: the buffer goes back, and the client is told. */
-static void lost_descriptors_give_the_buffer_back(void **state)
+/* The client is told, and knows of nothing that it would have to give back. */
+static void lose_descriptors_of(int sock, uint64_t client, uint32_t op)
 {
-    struct link_reply answer = { .op = LINK_ALLOC,
+    struct link_reply answer = { .op = op,
                                  .u.buffer = { .id = 42, .size = 4096, .span_count = 1 } };
-    struct link_request asked;
-    uint64_t client, saved;
-    int sock = broker_rig_greeted(&client);
+    uint64_t saved;
 
-    (void)state;
-    assert_int_equal(raw_send_allocate(sock, 9, 4096), 0);
-    answer.tag = broker_rig_expect(LINK_ALLOC, client);
+    answer.tag = broker_rig_expect(op, client);
     saved = support_leave_room(0);
     broker_rig_answer(&answer, STDIN_FILENO, 1);
     support_restore_room(saved);
     broker_rig_reply(sock, &reply);
     assert_true(raw_is_error(&reply, 9, DMABUFD_CODE_LIMIT, EMFILE));
-    assert_true(broker_rig_asked(&asked, NULL));
-    assert_int_equal(asked.op, LINK_FREE);
-    assert_int_equal(asked.client, client);
-    assert_int_equal(asked.u.buffer, 42);
+}
+
+/* Descriptors that the broker had no room for: the buffer, if it is one, goes back. */
+static void lost_descriptors_give_the_buffer_back(void **state)
+{
+    unsigned char bytes[PROTO_REQUEST_MAX];
+    struct link_request asked;
+    struct link_reply answer;
+    uint64_t client;
+    int sock = broker_rig_greeted(&client);
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        size_t size = i == 0 ? raw_allocate(bytes, 9, 4096, 0) : raw_open(bytes, 9, "x", 1);
+
+        assert_int_equal(raw_send(sock, bytes, size, -1, 0), 0);
+        lose_descriptors_of(sock, client, i == 0 ? LINK_ALLOC : LINK_OPEN);
+        assert_true(broker_rig_asked(&asked, NULL));
+        assert_int_equal(asked.op, LINK_FREE);
+        assert_int_equal(asked.client, client);
+        assert_int_equal(asked.u.buffer, 42);
+        assert_false(broker_rig_asked(&asked, NULL));
+        /* Its answer is nobody's. */
+        answer = (struct link_reply){ .op = LINK_FREE, .tag = asked.tag };
+        broker_rig_answer(&answer, -1, 0);
+        assert_true(broker_rig_silent(sock));
+    }
+    assert_int_equal(raw_send(sock, bytes, raw_share(bytes, 9, 42), -1, 0), 0);
+    lose_descriptors_of(sock, client, LINK_SHARE);
     assert_false(broker_rig_asked(&asked, NULL));
-    /* Its answer is nobody's. */
-    answer = (struct link_reply){ .op = LINK_FREE, .tag = asked.tag };
-    broker_rig_answer(&answer, -1, 0);
-    assert_true(broker_rig_silent(sock));
+    close(sock);
+}
+
+/* ---- shares and names ---- */
+
+static void names_arrive_whole(void **state)
+{
+    char longest[PROTO_NAME_MAX + 2];
+    unsigned char bytes[PROTO_REQUEST_MAX];
+    struct link_request asked;
+    int sock = broker_rig_greeted(NULL);
+
+    (void)state;
+    memset(longest, 'x', sizeof(longest) - 1);
+    longest[PROTO_NAME_MAX + 1] = '\0';
+    for (int i = 0; i < 4; i++) {
+        size_t size = i == 0   ? raw_publish(bytes, 9, 3, longest, 0640)
+                      : i == 1 ? raw_open(bytes, 9, longest, DMABUFD_READ_ONLY)
+                      : i == 2 ? raw_names(bytes, 9, longest)
+                               : raw_unpublish(bytes, 9, longest);
+
+        assert_int_equal(raw_send(sock, bytes, size, -1, 0), 0);
+        broker_rig_reply(sock, &reply);
+        assert_true(raw_is_error(&reply, 9, DMABUFD_CODE_INVALID, EINVAL));
+        assert_false(broker_rig_asked(&asked, NULL));
+    }
+    longest[PROTO_NAME_MAX] = '\0';
+    assert_int_equal(raw_send(sock, bytes, raw_publish(bytes, 9, UINT64_MAX, longest, 0640), -1, 0),
+                     0);
+    assert_true(broker_rig_asked(&asked, NULL));
+    assert_int_equal(asked.op, LINK_PUBLISH);
+    assert_int_equal(asked.u.publication.buffer, UINT64_MAX);
+    assert_int_equal(asked.u.publication.mode, 0640);
+    assert_int_equal(asked.u.publication.group, UINT32_MAX);
+    assert_string_equal(asked.u.publication.name.text, longest);
+    assert_int_equal(raw_send(sock, bytes, raw_open(bytes, 8, longest, 77), -1, 0), 0);
+    assert_true(broker_rig_asked(&asked, NULL));
+    assert_int_equal(asked.op, LINK_OPEN);
+    assert_int_equal(asked.u.opening.access, 77);
+    assert_int_equal(asked.u.opening.owner, UINT32_MAX);
+    assert_string_equal(asked.u.opening.name.text, longest);
+    close(sock);
+}
+
+/* As they are at this moment, of whoever runs this; none, one message or several. */
+static void groups_are_told(void **state)
+{
+    static gid_t mine[NGROUPS_MAX];
+    int count = getgroups(NGROUPS_MAX, mine), told = 0;
+    struct link_request asked;
+    int sock;
+
+    (void)state;
+    assert_true(count >= 0);
+    broker_rig.group_messages = 0;
+    sock = broker_rig_greeted(NULL);
+    assert_false(broker_rig_asked(&asked, NULL));
+    for (size_t i = 0; i < broker_rig.group_messages; i++) {
+        const struct link_groups *groups = &broker_rig.groups[i];
+
+        assert_in_range(groups->count, 1, LINK_GROUPS_CHUNK);
+        assert_int_equal(groups->cut, count > (int)LINK_GROUPS_MAX);
+        for (uint32_t j = 0; j < groups->count; j++)
+            assert_int_equal(groups->gid[j], mine[told++]);
+    }
+    assert_int_equal(told, count > (int)LINK_GROUPS_MAX ? (int)LINK_GROUPS_MAX : count);
     close(sock);
 }
 
@@ -313,6 +397,8 @@ int main(void)
         TEST(buffers_come_with_their_descriptors),
         TEST(answers_to_who_left_go_nowhere),
         TEST(lost_descriptors_give_the_buffer_back),
+        TEST(names_arrive_whole),
+        TEST(groups_are_told),
         TEST(pings_are_answered),
         TEST(the_end_of_the_link_is_the_end),
         TEST(a_broken_link_is_an_error),
