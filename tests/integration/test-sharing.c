@@ -2,18 +2,16 @@
 /*
  * Buffers that pass from process to process by descriptor: what a read-only one lets its holder do, as
  * another user who tries hard, and descriptors that look like a buffer's and are not. Against any
- * backend. Names are test-names.c's.
+ * backend. Names are test-names.c's, inode numbers tests/vm/test-collision.c's.
  */
 #include <dmabufd.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -352,74 +350,12 @@ static void files_of_a_client(void **state)
     check_pair(true, present_own_files);
 }
 
-#define INODES_MAX 2000000U
-#define NOT_HERE   77
-
-/* Files on a file system of our own until one has this number. It has seals, as memfds have. */
-static int file_with_number(const char *directory, ino_t number)
-{
-    char path[128];
-
-    snprintf(path, sizeof(path), "%s/file", directory);
-    for (unsigned int i = 0; i < INODES_MAX; i++) {
-        int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        struct stat st;
-
-        unlink(path);
-        if (fd < 0 || fstat(fd, &st) < 0 || st.st_ino > number)
-            return -1;
-        if (st.st_ino == number)
-            return fd;
-        close(fd);
-    }
-    return -1;
-}
-
-/* Only root can be asked to mount; the number is reached as tmpfs counts from 1. */
-static int present_collision(void *data)
-{
-    const char *directory = data;
-    dmabufd_buffer *buffer;
-    struct stat st;
-    dmabufd *d;
-    int fd;
-
-    CHECK(dmabufd_connect(&d, NULL) == 0 && dmabufd_alloc(d, SIZE, 4096, &buffer) == 0);
-    CHECK(fstat(dmabufd_buffer_fd(buffer), &st) == 0);
-    if (st.st_ino > INODES_MAX || unshare(CLONE_NEWNS) < 0 ||
-        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-        mount("collisions", directory, "tmpfs", 0, NULL) < 0)
-        return NOT_HERE;
-    fd = file_with_number(directory, st.st_ino);
-    CHECK(fd >= 0 && fcntl(fd, F_GET_SEALS) >= 0);
-    CHECK(is_refused(d, fd));
-    dmabufd_disconnect(d);
-    return 0;
-}
-
-static void colliding_inode_number(void **state)
-{
-    char directory[128];
-    int status;
-
-    (void)state;
-    if (getuid() != 0)
-        skip();
-    snprintf(directory, sizeof(directory), "%s/mount", daemon_of_group.directory);
-    assert_int_equal(mkdir(directory, 0755), 0);
-    status = join(spawn_as(0, present_collision, directory));
-    rmdir(directory);
-    if (status == NOT_HERE)
-        skip();
-    assert_int_equal(status, 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(readers_read),         cmocka_unit_test(writers_write),
         cmocka_unit_test(readers_cannot_write), cmocka_unit_test(opened_anew),
-        cmocka_unit_test(files_of_a_client),    cmocka_unit_test(colliding_inode_number),
+        cmocka_unit_test(files_of_a_client),
     };
 
     return cmocka_run_group_tests_name("sharing", tests, start, stop);

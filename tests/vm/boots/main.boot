@@ -22,6 +22,7 @@ programs=(
     tests/integration/test-constraints
     tests/integration/test-nodes
     tests/integration/test-register
+    tests/vm/test-collision
     tests/integration/test-sharing
     tests/integration/test-names
     tests/integration/test-ring
