@@ -301,13 +301,11 @@ static void ids_zero_and_in_flight(void **state)
 static bool extended_ends(enum kind kind, const char *tail, size_t size, bool inside)
 {
     unsigned char bytes[PROTO_REQUEST_MAX];
-    size_t at = craft(kind, 77, bytes);
+    size_t at = craft(kind, 77, bytes), length = bytes[2] & 0x80 ? 4 : 3;
 
     /* Two bytes of id, then tag, of one byte or two, and length of the body. */
-    unsigned char *length = bytes[2] & 0x80 ? &bytes[4] : &bytes[3];
-
     if (inside)
-        *length = (unsigned char)(*length + size);
+        bytes[length] = (unsigned char)(bytes[length] + size);
     memcpy(bytes + at, tail, size);
     return offence_ends(&bystander, kind != HELLO, bytes, at + size, fds_of(kind));
 }
