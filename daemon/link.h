@@ -39,22 +39,26 @@
 #define LINK_LISTEN_FD 4
 
 enum link_op {
-    LINK_READY = 1,       /* the broker accepts clients from now on */
-    LINK_CLIENT_NEW = 2,  /* u.peer */
-    LINK_CLIENT_GONE = 3, /* everything it held is to be released */
-    LINK_ALLOC = 4,       /* u.alloc; reply: u.buffer, fds [memfd (table)] */
-    LINK_FREE = 5,        /* u.buffer; reply: nothing in u */
-    LINK_LOOKUP = 6,      /* one fd; reply: u.buffer, fds [(table)] */
-    LINK_LIST = 7,        /* u.after; reply: u.list */
-    LINK_STATUS = 8,      /* reply: u.status */
-    LINK_REGISTER = 9,    /* u.registration, one fd; reply: u.buffer, fds [(table)] */
-    LINK_PING = 10,       /* both ways; tag: the keeper's */
-    LINK_SHARE = 20,      /* u.buffer; reply: fds [read-only memfd] */
-    LINK_PUBLISH = 21,    /* u.publication; reply: nothing in u */
-    LINK_OPEN = 22,       /* u.opening; reply: u.buffer, fds [memfd (table)] */
-    LINK_NAMES = 23,      /* u.name, the last one known; reply: u.names */
-    LINK_UNPUBLISH = 24,  /* u.name; reply: nothing in u */
-    LINK_GROUPS = 25,     /* u.groups, between LINK_CLIENT_NEW and the first request */
+    LINK_READY = 1,        /* the broker accepts clients from now on */
+    LINK_CLIENT_NEW = 2,   /* u.peer */
+    LINK_CLIENT_GONE = 3,  /* everything it held is to be released */
+    LINK_ALLOC = 4,        /* u.alloc; reply: u.buffer, fds [memfd (table)] */
+    LINK_FREE = 5,         /* u.buffer; reply: nothing in u */
+    LINK_LOOKUP = 6,       /* one fd; reply: u.buffer, fds [(table)] */
+    LINK_LIST = 7,         /* u.after; reply: u.list */
+    LINK_STATUS = 8,       /* reply: u.status */
+    LINK_REGISTER = 9,     /* u.registration, one fd; reply: u.buffer, fds [(table)] */
+    LINK_PING = 10,        /* both ways; tag: the keeper's */
+    LINK_SHARE = 20,       /* u.buffer; reply: fds [read-only memfd] */
+    LINK_PUBLISH = 21,     /* u.publication; reply: nothing in u */
+    LINK_OPEN = 22,        /* u.opening; reply: u.buffer, fds [memfd (table)] */
+    LINK_NAMES = 23,       /* u.name, the last one known; reply: u.names */
+    LINK_UNPUBLISH = 24,   /* u.name; reply: nothing in u */
+    LINK_GROUPS = 25,      /* u.groups, between LINK_CLIENT_NEW and the first request */
+    LINK_CHUNKS = 30,      /* u.chunks; reply: fds [1 to PROTO_FDS_MAX memfds] */
+    LINK_POOL = 31,        /* u.pool_set; reply: u.pool */
+    LINK_POOL_RESIZE = 32, /* u.pool_size; reply: u.pool */
+    LINK_POOL_MAP = 33,    /* reply: u.pool_map */
     LINK_OP_END
 };
 
@@ -106,6 +110,19 @@ struct link_registration {
     struct dmabufd_constraints constraints;
 };
 
+struct link_chunks {
+    uint64_t buffer;
+    uint32_t first;
+    uint32_t reserved;
+};
+
+struct link_pool_size {
+    uint64_t page_size;
+    uint64_t pages;
+    uint32_t node;
+    uint32_t reserved;
+};
+
 struct link_request {
     uint32_t op;
     uint32_t reserved;
@@ -121,6 +138,9 @@ struct link_request {
         struct link_publication publication;
         struct link_opening opening;
         struct link_name name;
+        struct link_chunks chunks;
+        struct link_pool_size pool_size;
+        uint32_t pool_set;
     } u;
 };
 
@@ -128,11 +148,13 @@ struct link_buffer {
     uint64_t id;
     uint64_t size;
     uint64_t page_size;
-    uint64_t nodes;      /* bit n: some of it is on NUMA node n; 0: not known */
-    uint32_t mode;       /* enum dmabufd_address_mode */
-    uint32_t pin;        /* enum dmabufd_pin */
-    uint32_t span_count; /* the list is inline up to PROTO_SPANS_INLINE_MAX, else the last fd */
-    uint32_t access;     /* enum dmabufd_access, of the descriptor */
+    uint64_t nodes;       /* bit n: some of it is on NUMA node n; 0: not known */
+    uint32_t mode;        /* enum dmabufd_address_mode */
+    uint32_t pin;         /* enum dmabufd_pin */
+    uint32_t span_count;  /* the list is inline up to PROTO_SPANS_INLINE_MAX, else the last fd */
+    uint32_t access;      /* enum dmabufd_access, of the descriptor */
+    uint32_t chunk_count; /* 0: one memfd; else the memfd is a token */
+    uint32_t reserved;
     struct dmabufd_span spans[PROTO_SPANS_INLINE_MAX];
 };
 
@@ -182,6 +204,31 @@ struct link_status {
     uint64_t unreleasable_bytes;
 };
 
+/** A set of the pool, as in PoolReply. */
+struct link_pool {
+    uint32_t set_count;
+    uint32_t set;
+    uint64_t page_size;
+    uint64_t target;
+    uint64_t ready;
+    uint64_t largest_run;
+    uint64_t grants;
+    uint64_t misses;
+    uint64_t refilled;
+    uint32_t node;
+    uint32_t refilling;
+    uint32_t runs[PROTO_POOL_RUNS];
+    uint32_t files[PROTO_POOL_CLASSES];
+};
+
+struct link_pool_map {
+    uint64_t cell;
+    uint32_t count;
+    uint32_t reserved;
+    uint8_t ready[PROTO_POOL_CELLS];
+    uint8_t held[PROTO_POOL_CELLS];
+};
+
 struct link_reply {
     uint32_t op;   /* of the request */
     int32_t error; /* positive errno, 0: success and u is valid */
@@ -192,6 +239,8 @@ struct link_reply {
         struct link_list list;
         struct link_names names;
         struct link_status status;
+        struct link_pool pool;
+        struct link_pool_map pool_map;
     } u;
 };
 

@@ -29,6 +29,13 @@
 #define PROTO_NAMES_PAGE 16U
 /** Names that there can be at once. */
 #define PROTO_NAMES_MAX 4096U
+/** Memfds that a buffer can be assembled from. */
+#define PROTO_CHUNKS_MAX 250U
+/** Sizes of memfds and of runs that the pool tells apart: 2 MiB << i. */
+#define PROTO_POOL_CLASSES 10U
+#define PROTO_POOL_RUNS    24U
+/** Cells in the picture of the pool. */
+#define PROTO_POOL_CELLS 512U
 /** Longest HelloRequest.program, bytes. */
 #define PROTO_PROGRAM_MAX 64U
 
