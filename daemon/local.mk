@@ -17,6 +17,7 @@ libdaemon_la_SOURCES = \
 	daemon/broker/request.c daemon/broker/request.h \
 	daemon/broker/session.c daemon/broker/session.h \
 	daemon/broker/upstream.c daemon/broker/upstream.h \
+	daemon/keeper/allocation.c daemon/keeper/allocation.h \
 	daemon/keeper/answer.c daemon/keeper/answer.h \
 	daemon/keeper/arrange.c daemon/keeper/arrange.h \
 	daemon/keeper/backend.c daemon/keeper/backend.h \
@@ -39,6 +40,7 @@ libdaemon_la_SOURCES = \
 	daemon/keeper/pinring.c daemon/keeper/pinring.h \
 	daemon/keeper/progress.c daemon/keeper/progress.h \
 	daemon/keeper/quota.c daemon/keeper/quota.h \
+	daemon/keeper/release.c daemon/keeper/release.h \
 	daemon/keeper/resolve.c daemon/keeper/resolve.h \
 	daemon/keeper/search.c daemon/keeper/search.h \
 	daemon/keeper/service.c daemon/keeper/service.h \

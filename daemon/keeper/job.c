@@ -55,6 +55,18 @@ struct workers {
     int done_fd;
 };
 
+struct job *job_new(enum job_kind kind, struct buffer *buffer, struct party whose)
+{
+    struct job *job = calloc(1, sizeof(*job));
+
+    if (!job)
+        return NULL;
+    job->kind = kind;
+    job->buffer = buffer;
+    job->turn.whose = whose;
+    return job;
+}
+
 static bool run_step(struct workers *workers, struct job *job)
 {
     int r;

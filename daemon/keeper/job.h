@@ -46,6 +46,9 @@ struct job {
 
 STAILQ_HEAD(job_queue, job);
 
+/** job_new() - on whose account. Return: NULL without memory; free() it. */
+struct job *job_new(enum job_kind kind, struct buffer *buffer, struct party whose);
+
 struct workers;
 
 /**

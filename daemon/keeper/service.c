@@ -3,100 +3,19 @@
 #include "daemon/keeper/service.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "common/cleanup.h"
 #include "common/clock.h"
-#include "common/segments.h"
+#include "daemon/keeper/allocation.h"
 #include "daemon/keeper/answer.h"
+#include "daemon/keeper/release.h"
 #include "daemon/keeper/sharing.h"
 #include "daemon/link.h"
 #include "daemon/log.h"
-#include "daemon/presented.h"
 
 /* How many places of a client's table one page of its list looks at. */
 #define LIST_PLACES (32 * PROTO_LIST_PAGE)
-
-static struct job *job_new(enum job_kind kind, struct buffer *buffer, struct party whose)
-{
-    struct job *job = calloc(1, sizeof(*job));
-
-    if (!job)
-        return NULL;
-    job->kind = kind;
-    job->buffer = buffer;
-    job->turn.whose = whose;
-    return job;
-}
-
-static void submit(struct service *service, struct job *job)
-{
-    service->jobs++;
-    workers_submit(service->workers, job);
-}
-
-/* Memory that may not go back: stays, pinned, with its descriptor, for good; law 2. What could not
- * be emptied is not pinned any more. */
-static void keep_unreleasable(struct service *service, struct buffer *buffer, const char *why)
-{
-    uint64_t bytes =
-        buffer_to_empty(buffer) ? buffer->size - buffer->emptied : buffer->mapping.pinned;
-
-    service->unreleasable += bytes;
-    LIST_INSERT_HEAD(&service->kept, buffer, inode_link);
-    log_err("%llu bytes stay with the daemon until it ends: %s", (unsigned long long)bytes, why);
-}
-
-/* @fault: why the kernel refused, or NULL. */
-static void torn_down(struct service *service, struct buffer *buffer, const struct fault *fault)
-{
-    service->pinned--;
-    if (fault)
-        keep_unreleasable(service, buffer, fault->text);
-    else
-        buffer_free(buffer);
-}
-
-/*
- * Release a buffer that nobody holds any more, and with it its names. @whose: in whose turns; @reply_to: the request to
- * answer when done, or NULL.
- * Without memory for a job it is done right here, slow but sure, except what could hang: then a
- * client that kept a descriptor keeps the pages.
- */
-static void tear_down(struct service *service, struct buffer *buffer, struct party whose,
-                      const struct link_request *reply_to)
-{
-    struct job *job = job_new(JOB_TEARDOWN, buffer, whose);
-    struct fault fault = { 0 };
-    int r;
-
-    names_forget(&service->names, buffer);
-    if (job) {
-        job->answer = reply_to != NULL;
-        job->epoch = service->broker_starts;
-        job->tag = reply_to ? reply_to->tag : 0;
-        submit(service, job);
-        return;
-    }
-    buffer->shown = false;
-    do {
-        r = buffer_teardown_step(buffer, service->memory, service->backend, &fault);
-    } while (r > 0);
-    torn_down(service, buffer, r < 0 ? &fault : NULL);
-    if (reply_to) {
-        struct link_reply reply = { .op = LINK_FREE, .tag = reply_to->tag };
-
-        answer_send(service->link, &reply, NULL);
-    }
-}
-
-static struct party party_of(const struct client *client)
-{
-    return (struct party){ .uid = client->peer.uid, .client = client->id };
-}
 
 /*
  * @ours: we ended the connection, not the client. Then it keeps what it has in its buffers: it may
@@ -123,7 +42,7 @@ static void client_gone(struct service *service, struct client *client, bool our
         if (!last)
             continue;
         last->shown = last->shown && !ours;
-        tear_down(service, last, party_of(client), NULL);
+        release_buffer(service, last, client_party(client), NULL);
     }
     store_client_free(&service->store, client);
 }
@@ -141,75 +60,6 @@ static int on_client_gone(struct service *service, struct client *client)
     return 0;
 }
 
-/* A job that will become a buffer of the client. @fd: of memory that the client made, or -1; the
- * job's on success. */
-static int start_build(struct service *service, struct client *client, uint32_t op, uint64_t tag,
-                       const struct build *build, int *fd, struct fault *fault)
-{
-    struct buffer *buffer;
-    struct job *job;
-    int r;
-
-    if (service->ending)
-        return fault_set(fault, DMABUFD_CODE_SHUTTING_DOWN, ESHUTDOWN, "the daemon is ending");
-    r = constraints_check(&build->constraints, fault);
-    if (r == 0 && client->job_count >= PROTO_IN_FLIGHT_MAX)
-        return -EBADMSG;
-    if (r == 0)
-        r = store_reserve(&service->store, client, fault);
-    if (r < 0)
-        return r;
-    buffer = buffer_new();
-    job = buffer ? job_new(JOB_BUILD, buffer, party_of(client)) : NULL;
-    if (!job) {
-        buffer_free(buffer);
-        store_unreserve(&service->store, client);
-        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
-    }
-    buffer->payer = quota_again(client->user);
-    buffer->registered = *fd >= 0;
-    buffer->fd = TAKE_FD(*fd);
-    job->build = *build;
-    job->client = client->id;
-    job->op = op;
-    job->tag = tag;
-    job->answer = true;
-    LIST_INSERT_HEAD(&client->jobs, job, client_link);
-    client->job_count++;
-    submit(service, job);
-    return 0;
-}
-
-static int on_alloc(struct service *service, struct client *client,
-                    const struct link_request *request, struct fault *fault)
-{
-    const struct link_alloc *alloc = &request->u.alloc;
-    struct build build = { .asked = alloc->size,
-                           .wanted = alloc->page_size,
-                           .constraints = alloc->constraints };
-    uint64_t rounded;
-    int none = -1;
-    int r = memory_round(service->memory, alloc->size, PAGE_4K, &rounded, fault);
-
-    return r < 0 ? r : start_build(service, client, LINK_ALLOC, request->tag, &build, &none, fault);
-}
-
-static int on_register(struct service *service, struct client *client,
-                       const struct link_request *request, struct wire_fds *fds,
-                       struct fault *fault)
-{
-    const struct link_registration *registration = &request->u.registration;
-    struct build build = { .asked = registration->size,
-                           .offset = registration->offset,
-                           .constraints = registration->constraints };
-    int r = presented_as_memory(fds->fd[0], fault);
-
-    /* What is not taken is the channel's to close, which may take long. */
-    return r < 0 ? r
-                 : start_build(service, client, LINK_REGISTER, request->tag, &build, &fds->fd[0],
-                               fault);
-}
-
 static int on_free(struct service *service, struct client *client,
                    const struct link_request *request, struct fault *fault)
 {
@@ -223,7 +73,7 @@ static int on_free(struct service *service, struct client *client,
                          (unsigned long long)request->u.buffer);
     last = store_drop(&service->store, hold, false);
     if (last)
-        tear_down(service, last, party_of(client), request);
+        release_buffer(service, last, client_party(client), request);
     else
         answer_send(service->link, &reply, NULL);
     return 0;
@@ -285,6 +135,12 @@ static bool brings_fd(uint32_t op)
     return op == LINK_LOOKUP || op == LINK_REGISTER;
 }
 
+void service_submit(struct service *service, struct job *job)
+{
+    service->jobs++;
+    workers_submit(service->workers, job);
+}
+
 void service_drained(struct service *service)
 {
     if (service->link && channel_queued(service->link) <= LINK_QUEUE_MAX)
@@ -320,7 +176,7 @@ int service_request(struct service *service, const void *bytes, size_t size, str
     case LINK_GROUPS:
         return sharing_groups(client, &request.u.groups);
     case LINK_ALLOC:
-        r = on_alloc(service, client, &request, &fault);
+        r = allocation_alloc(service, client, &request, &fault);
         break;
     case LINK_FREE:
         r = on_free(service, client, &request, &fault);
@@ -329,7 +185,7 @@ int service_request(struct service *service, const void *bytes, size_t size, str
         r = sharing_lookup(service, client, &request, fds, &fault);
         break;
     case LINK_REGISTER:
-        r = on_register(service, client, &request, fds, &fault);
+        r = allocation_register(service, client, &request, fds, &fault);
         break;
     case LINK_LIST:
         on_list(service, client, &request);
@@ -347,64 +203,6 @@ int service_request(struct service *service, const void *bytes, size_t size, str
     return 0;
 }
 
-static void build_failed(struct service *service, struct job *job, struct client *client)
-{
-    if (job->buffer->fd >= 0)
-        keep_unreleasable(service, job->buffer,
-                          "they cannot be unpinned after a request that failed");
-    else
-        buffer_free(job->buffer);
-    if (!client)
-        return;
-    store_unreserve(&service->store, client);
-    answer_refuse(service->link, job->op, job->tag, &job->fault);
-}
-
-/* A finished buffer goes to its client, or back if the client left meanwhile. */
-static void build_done(struct service *service, struct job *job)
-{
-    struct client *client = job->answer ? store_client(&service->store, job->client) : NULL;
-    struct buffer *buffer = job->buffer;
-    int r;
-
-    if (client) {
-        LIST_REMOVE(job, client_link);
-        client->job_count--;
-    }
-    if (job->failed) {
-        build_failed(service, job, client);
-        return;
-    }
-    service->pinned++;
-    if (!client) {
-        tear_down(service, buffer, job->turn.whose, NULL);
-        return;
-    }
-    r = store_add(&service->store, client, buffer, &job->fault);
-    if (r < 0) {
-        store_unreserve(&service->store, client);
-    } else {
-        buffer->shown = true;
-        r = answer_buffer(service->link, service->backend, job->op, job->tag, buffer,
-                          DMABUFD_READ_WRITE, &job->fault);
-        if (r < 0)
-            store_drop(&service->store, store_held(&service->store, client, buffer->id), true);
-    }
-    if (r < 0) {
-        tear_down(service, buffer, job->turn.whose, NULL);
-        answer_refuse(service->link, job->op, job->tag, &job->fault);
-    }
-}
-
-static void teardown_done(struct service *service, struct job *job)
-{
-    struct link_reply reply = { .op = LINK_FREE, .tag = job->tag };
-
-    torn_down(service, job->buffer, job->failed ? &job->fault : NULL);
-    if (job->answer && job->epoch == service->broker_starts)
-        answer_send(service->link, &reply, NULL);
-}
-
 static void on_done(evutil_socket_t fd, short what, void *data)
 {
     struct service *service = data;
@@ -418,9 +216,9 @@ static void on_done(evutil_socket_t fd, short what, void *data)
         STAILQ_REMOVE_HEAD(&done, link);
         service->jobs--;
         if (job->kind == JOB_BUILD)
-            build_done(service, job);
+            allocation_done(service, job);
         else
-            teardown_done(service, job);
+            release_done(service, job);
         free(job);
     }
     if (service->stopping && service->jobs == 0)

@@ -53,6 +53,9 @@ void service_deinit(struct service *service);
  */
 int service_request(struct service *service, const void *bytes, size_t size, struct wire_fds *fds);
 
+/** service_submit() - hand a job to the workers; counted until it is collected. */
+void service_submit(struct service *service, struct job *job);
+
 /** service_drained() - the link has sent something: read on if that was paused. */
 void service_drained(struct service *service);
 

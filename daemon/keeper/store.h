@@ -40,6 +40,12 @@ struct client {
     LIST_HEAD(, job) jobs; /* allocations at work */
 };
 
+/** client_party() - on whose account its jobs are done. */
+static inline struct party client_party(const struct client *client)
+{
+    return (struct party){ .uid = client->peer.uid, .client = client->id };
+}
+
 /**
  * A user holds a buffer, by @clients of its clients. Each such user is charged for all of the buffer:
  * it may be the one that keeps it.
