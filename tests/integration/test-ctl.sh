@@ -412,8 +412,9 @@ is_noted() {
 
 for signal in TERM HUP; do
     rm -f "$work/where"
-    "$ctl" run --backend fake --daemon "$build/dmabufd" -- sh -c "$note exec sleep 100" \
-        >"$work/out" 2>"$work/err" &
+    # Whoever runs this may ignore HUP (nohup), and what is ignored stays so in children.
+    env --default-signal=HUP "$ctl" run --backend fake --daemon "$build/dmabufd" -- \
+        sh -c "$note exec sleep 100" >"$work/out" 2>"$work/err" &
     runner=$!
     within is_noted && kill "-$signal" "$runner"
     wait "$runner"
