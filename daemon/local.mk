@@ -24,8 +24,10 @@ libdaemon_la_SOURCES = \
 	daemon/keeper/backoff.c daemon/keeper/backoff.h \
 	daemon/keeper/buffer.c daemon/keeper/buffer.h \
 	daemon/keeper/build.c daemon/keeper/build.h \
+	daemon/keeper/choice.c daemon/keeper/choice.h \
 	daemon/keeper/donor.c daemon/keeper/donor.h \
 	daemon/keeper/fake.c \
+	daemon/keeper/grant.c daemon/keeper/grant.h \
 	daemon/keeper/identity.c daemon/keeper/identity.h \
 	daemon/keeper/heartbeat.c daemon/keeper/heartbeat.h \
 	daemon/keeper/iommu-ioctl.c daemon/keeper/iommu-ioctl.h \
@@ -38,8 +40,11 @@ libdaemon_la_SOURCES = \
 	daemon/keeper/pagemap.c \
 	daemon/keeper/pfn.c daemon/keeper/pfn.h \
 	daemon/keeper/pinring.c daemon/keeper/pinring.h \
+	daemon/keeper/pool.c daemon/keeper/pool.h \
+	daemon/keeper/pooling.c daemon/keeper/pooling.h \
 	daemon/keeper/progress.c daemon/keeper/progress.h \
 	daemon/keeper/quota.c daemon/keeper/quota.h \
+	daemon/keeper/refill.c daemon/keeper/refill.h \
 	daemon/keeper/release.c daemon/keeper/release.h \
 	daemon/keeper/resolve.c daemon/keeper/resolve.h \
 	daemon/keeper/search.c daemon/keeper/search.h \

@@ -44,6 +44,9 @@ static const char help_text[] =
     "      --hang-timeout=SECONDS\n"
     "                          replace a broker that does not answer for so long; 0: never\n"
     "                          (default: 10)\n"
+    "      --pool=SIZE:PAGES[@NODE]\n"
+    "                          huge pages of SIZE, 2M or 1G, to hold ready, on all NUMA nodes\n"
+    "                          together or on this one; repeatable (default: none)\n"
     "      --fake=SCRIPT       layout and faults of the fake backend, see dmabufd(8)\n"
     "      --debug             log more, physical addresses included\n"
     "  -h, --help              show this and exit\n"
@@ -59,6 +62,7 @@ enum long_only {
     OPT_MAX_CLIENTS_PER_USER,
     OPT_MAX_BUFFERS,
     OPT_HANG_TIMEOUT,
+    OPT_POOL,
     OPT_FAKE,
     OPT_DEBUG,
     OPT_BROKER,
@@ -78,6 +82,7 @@ static const struct option long_options[] = {
     { "max-clients-per-user", required_argument, NULL, OPT_MAX_CLIENTS_PER_USER },
     { "max-buffers", required_argument, NULL, OPT_MAX_BUFFERS },
     { "hang-timeout", required_argument, NULL, OPT_HANG_TIMEOUT },
+    { "pool", required_argument, NULL, OPT_POOL },
     { "fake", required_argument, NULL, OPT_FAKE },
     { "debug", no_argument, NULL, OPT_DEBUG },
     { "broker", no_argument, NULL, OPT_BROKER },
@@ -156,6 +161,32 @@ static enum options_result parse_backend(struct options *options, const char *te
     return bad("backend", text, "auto, iommufd, pagemap or fake");
 }
 
+/* SIZE:PAGES[@NODE] */
+static enum options_result parse_pool(struct options *options, const char *text)
+{
+    static const char expected[] = "a page size, a number of pages and perhaps a node, such as "
+                                   "2M:512 or 1G:4@1, at most 32 times";
+    const char *colon = strchr(text, ':'), *at = strchr(text, '@');
+    struct options_pool *pool = &options->pools[options->pool_count];
+    char size[8], pages[24];
+    uint64_t node = OPTIONS_ANY_NODE;
+
+    if (options->pool_count == OPTIONS_POOLS_MAX || !colon || (at && at < colon) ||
+        (size_t)(colon - text) >= sizeof(size))
+        return bad("pool", text, expected);
+    snprintf(size, sizeof(size), "%.*s", (int)(colon - text), text);
+    snprintf(pages, sizeof(pages), "%.*s", at ? (int)(at - colon - 1) : (int)sizeof(pages),
+             colon + 1);
+    if (parse_size(size, &pool->page_size) < 0 ||
+        (pool->page_size != UINT64_C(2) << 20 && pool->page_size != UINT64_C(1) << 30) ||
+        parse_number(pages, 0, UINT32_MAX, &pool->pages) < 0 ||
+        (at && parse_number(at + 1, 0, 1023, &node) < 0))
+        return bad("pool", text, expected);
+    pool->node = (uint32_t)node;
+    options->pool_count++;
+    return OPTIONS_RUN;
+}
+
 static enum options_result parse_one(struct options *options, int option, const char *value)
 {
     switch (option) {
@@ -196,6 +227,8 @@ static enum options_result parse_one(struct options *options, int option, const 
         return parse_count("max-buffers", value, 1, 1U << 20, &options->max_buffers);
     case OPT_HANG_TIMEOUT:
         return parse_count("hang-timeout", value, 0, 3600, &options->hang_timeout);
+    case OPT_POOL:
+        return parse_pool(options, value);
     case OPT_FAKE:
         options->fake = value;
         return OPTIONS_RUN;

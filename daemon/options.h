@@ -9,6 +9,15 @@
 #include <sys/types.h>
 
 #define OPTIONS_DEVICES_MAX 16
+#define OPTIONS_POOLS_MAX   32
+#define OPTIONS_ANY_NODE    UINT32_MAX
+
+/** --pool: huge pages to hold ready. */
+struct options_pool {
+    uint64_t page_size; /* bytes */
+    uint64_t pages;
+    uint32_t node; /* OPTIONS_ANY_NODE: all of them together */
+};
 
 struct options {
     const char *backend;                      /* "auto", "iommufd", "pagemap", "fake" */
@@ -26,7 +35,9 @@ struct options {
     uint32_t max_clients_per_user; /* 0: half of max_clients */
     uint32_t max_buffers;          /* of one client */
     uint32_t hang_timeout;         /* of the broker, seconds; 0: never */
-    const char *fake;              /* script of the fake backend */
+    struct options_pool pools[OPTIONS_POOLS_MAX];
+    size_t pool_count;
+    const char *fake; /* script of the fake backend */
     bool debug;
     bool broker; /* internal: this process is the broker */
 };

@@ -8,32 +8,37 @@
 #include "common/cleanup.h"
 #include "common/segments.h"
 #include "daemon/keeper/answer.h"
+#include "daemon/keeper/grant.h"
 #include "daemon/keeper/release.h"
 #include "daemon/presented.h"
+
+static int check(const struct service *service, const struct client *client,
+                 const struct dmabufd_constraints *constraints, struct fault *fault)
+{
+    int r;
+
+    if (service->ending)
+        return fault_set(fault, DMABUFD_CODE_SHUTTING_DOWN, ESHUTDOWN, "the daemon is ending");
+    r = constraints_check(constraints, fault);
+    return r == 0 && client->job_count >= PROTO_IN_FLIGHT_MAX ? -EBADMSG : r;
+}
 
 /* A job that will become a buffer of the client. @fd: of memory that the client made, or -1; the
  * job's on success. */
 static int start_build(struct service *service, struct client *client, uint32_t op, uint64_t tag,
                        const struct build *build, int *fd, struct fault *fault)
 {
+    int r = store_reserve(&service->store, client, 1, fault);
     struct buffer *buffer;
     struct job *job;
-    int r;
 
-    if (service->ending)
-        return fault_set(fault, DMABUFD_CODE_SHUTTING_DOWN, ESHUTDOWN, "the daemon is ending");
-    r = constraints_check(&build->constraints, fault);
-    if (r == 0 && client->job_count >= PROTO_IN_FLIGHT_MAX)
-        return -EBADMSG;
-    if (r == 0)
-        r = store_reserve(&service->store, client, fault);
     if (r < 0)
         return r;
     buffer = buffer_new();
     job = buffer ? job_new(JOB_BUILD, buffer, client_party(client)) : NULL;
     if (!job) {
         buffer_free(buffer);
-        store_unreserve(&service->store, client);
+        store_unreserve(&service->store, client, 1);
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
     }
     buffer->payer = quota_again(client->user);
@@ -44,10 +49,24 @@ static int start_build(struct service *service, struct client *client, uint32_t 
     job->op = op;
     job->tag = tag;
     job->answer = true;
+    job->held_back = !SLIST_EMPTY(&build->given_up);
+    service->refill.held_back += job->held_back;
     LIST_INSERT_HEAD(&client->jobs, job, client_link);
     client->job_count++;
     service_submit(service, job);
     return 0;
+}
+
+/* It was given up for nothing. */
+static void release_given_up(struct service *service, struct client *client, struct build *build)
+{
+    struct buffer *buffer;
+
+    while ((buffer = SLIST_FIRST(&build->given_up))) {
+        SLIST_REMOVE_HEAD(&build->given_up, given_link);
+        service->pinned++;
+        release_buffer(service, buffer, client_party(client), NULL);
+    }
 }
 
 int allocation_alloc(struct service *service, struct client *client,
@@ -61,7 +80,16 @@ int allocation_alloc(struct service *service, struct client *client,
     int none = -1;
     int r = memory_round(service->memory, alloc->size, PAGE_4K, &rounded, fault);
 
-    return r < 0 ? r : start_build(service, client, LINK_ALLOC, request->tag, &build, &none, fault);
+    if (r == 0)
+        r = check(service, client, &build.constraints, fault);
+    if (r == 0)
+        r = grant_try(service, client, request, &build, fault);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    r = start_build(service, client, LINK_ALLOC, request->tag, &build, &none, fault);
+    if (r < 0)
+        release_given_up(service, client, &build);
+    return r;
 }
 
 int allocation_register(struct service *service, struct client *client,
@@ -74,6 +102,8 @@ int allocation_register(struct service *service, struct client *client,
                            .constraints = registration->constraints };
     int r = presented_as_memory(fds->fd[0], fault);
 
+    if (r == 0)
+        r = check(service, client, &build.constraints, fault);
     /* What is not taken is the channel's to close, which may take long. */
     return r < 0 ? r
                  : start_build(service, client, LINK_REGISTER, request->tag, &build, &fds->fd[0],
@@ -88,7 +118,7 @@ static void build_failed(struct service *service, struct job *job, struct client
         buffer_free(job->buffer);
     if (!client)
         return;
-    store_unreserve(&service->store, client);
+    store_unreserve(&service->store, client, 1);
     answer_refuse(service->link, job->op, job->tag, &job->fault);
 }
 
@@ -98,6 +128,10 @@ void allocation_done(struct service *service, struct job *job)
     struct buffer *buffer = job->buffer;
     int r;
 
+    if (job->held_back) {
+        service->refill.held_back--;
+        refill_kick(service);
+    }
     if (client) {
         LIST_REMOVE(job, client_link);
         client->job_count--;
@@ -113,9 +147,9 @@ void allocation_done(struct service *service, struct job *job)
     }
     r = store_add(&service->store, client, buffer, &job->fault);
     if (r < 0) {
-        store_unreserve(&service->store, client);
+        store_unreserve(&service->store, client, 1);
     } else {
-        buffer->shown = true;
+        buffer_show(buffer, true);
         r = answer_buffer(service->link, service->backend, job->op, job->tag, buffer,
                           DMABUFD_READ_WRITE, &job->fault);
         if (r < 0)

@@ -66,6 +66,23 @@ int answer_share(struct channel *link, uint64_t tag, const struct buffer *buffer
     return r;
 }
 
+int answer_chunks(struct channel *link, uint64_t tag, const struct buffer *buffer, uint32_t first,
+                  enum dmabufd_access access, struct fault *fault)
+{
+    CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
+    struct link_reply reply = { .op = LINK_CHUNKS, .tag = tag };
+    int r = 0;
+
+    for (uint32_t i = first; r == 0 && i < buffer->chunk_count && fds.count < PROTO_FDS_MAX; i++) {
+        const struct buffer *chunk = buffer->chunk[i];
+
+        r = put_dup(&fds, access == DMABUFD_READ_ONLY ? chunk->readonly_fd : chunk->fd, fault);
+    }
+    if (r == 0)
+        answer_send(link, &reply, &fds);
+    return r;
+}
+
 int answer_buffer(struct channel *link, const struct backend *backend, uint32_t op, uint64_t tag,
                   const struct buffer *buffer, enum dmabufd_access access, struct fault *fault)
 {
@@ -80,7 +97,8 @@ int answer_buffer(struct channel *link, const struct backend *backend, uint32_t 
                       .mode = backend->mode,
                       .pin = backend->pin,
                       .span_count = buffer->span_count,
-                      .access = access },
+                      .access = access,
+                      .chunk_count = buffer->chunk_count },
     };
     int r = 0;
 

@@ -29,6 +29,15 @@ void answer_refuse(struct channel *link, uint32_t op, uint64_t tag, const struct
 int answer_buffer(struct channel *link, const struct backend *backend, uint32_t op, uint64_t tag,
                   const struct buffer *buffer, enum dmabufd_access access, struct fault *fault);
 
+/**
+ * answer_chunks() - duplicates of the descriptors of some chunks
+ * @first: below buffer->chunk_count
+ * @access: which of their files
+ * Return: as above.
+ */
+int answer_chunks(struct channel *link, uint64_t tag, const struct buffer *buffer, uint32_t first,
+                  enum dmabufd_access access, struct fault *fault);
+
 /** answer_share() - a duplicate of the buffer's read-only file, which is there. Return: as above. */
 int answer_share(struct channel *link, uint64_t tag, const struct buffer *buffer,
                  struct fault *fault);

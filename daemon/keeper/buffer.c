@@ -3,13 +3,18 @@
 #include "daemon/keeper/buffer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/memfd.h"
 #include "daemon/closer.h"
 #include "daemon/log.h"
+#include "proto/limits.h"
+#include "proto/spantable.h"
 #include "proto/wire.h"
 
 struct buffer *buffer_new(void)
@@ -33,6 +38,9 @@ struct buffer *buffer_free(struct buffer *buffer)
     fd_close(&buffer->table_fd);
     fd_close(&buffer->readonly_fd);
     fd_close(&buffer->fd);
+    for (uint32_t i = 0; i < buffer->chunk_count; i++)
+        buffer_free(buffer->chunk[i]);
+    free(buffer->chunk);
     buffer->payer = quota_leave(buffer->payer);
     free(buffer);
     return NULL;
@@ -92,6 +100,8 @@ static void uncharge(struct buffer *buffer, struct memory *memory)
 
 bool buffer_to_empty(const struct buffer *buffer)
 {
+    if (buffer->chunk_count > 0)
+        return buffer_to_empty(buffer->chunk[buffer->chunk_count - 1]);
     return buffer->shown && !buffer->registered && !buffer->mapping.begun &&
            buffer->emptied < buffer->size;
 }
@@ -108,11 +118,40 @@ static int empty_piece(struct buffer *buffer, struct fault *fault)
     return 0;
 }
 
+uint64_t buffer_remaining(const struct buffer *buffer)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < buffer->chunk_count; i++)
+        sum += buffer_remaining(buffer->chunk[i]);
+    if (buffer->chunk_count > 0)
+        return sum;
+    return buffer_to_empty(buffer) ? buffer->size - buffer->emptied : buffer->mapping.pinned;
+}
+
+/* The last of its chunks. */
+static int teardown_chunk(struct buffer *buffer, struct memory *memory, struct backend *backend,
+                          struct fault *fault)
+{
+    uint32_t last = buffer->chunk_count - 1;
+    int r = buffer_teardown_step(buffer->chunk[last], memory, backend, fault);
+
+    if (r != 0)
+        return r;
+    buffer_free(buffer->chunk[last]);
+    buffer->chunk_count = last;
+    return 1;
+}
+
 int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct backend *backend,
                          struct fault *fault)
 {
     bool emptying = buffer_to_empty(buffer);
-    int r = unpin_piece(buffer, backend, fault);
+    int r;
+
+    if (buffer->chunk_count > 0)
+        return teardown_chunk(buffer, memory, backend, fault);
+    r = unpin_piece(buffer, backend, fault);
 
     if (r == 0 && emptying)
         r = empty_piece(buffer, fault);
@@ -129,6 +168,105 @@ int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct ba
     fd_close(&buffer->fd);
     uncharge(buffer, memory);
     return 0;
+}
+
+/* What a token says lies in which buffer it is; there is nothing in it. */
+static int make_token(struct buffer *buffer, struct fault *fault)
+{
+    CLEANUP_FD int fd = -1;
+    struct stat st;
+    int r = memfd_open("dmabufd-token", 0, &fd);
+
+    if (r == -EMFILE || r == -ENFILE)
+        return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
+                         "the daemon is out of file descriptors: raise its LimitNOFILE=");
+    if (r < 0 || ftruncate(fd, (off_t)PAGE_4K) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0 ||
+        fstat(fd, &st) < 0)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "cannot make a memfd");
+    buffer->fd = TAKE_FD(fd);
+    buffer->dev = st.st_dev;
+    buffer->ino = st.st_ino;
+    return 0;
+}
+
+static int join_lists(struct buffer *buffer, struct buffer *const *chunk, size_t count,
+                      struct fault *fault)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        const struct spans *spans = &chunk[i]->spans;
+
+        for (size_t j = 0; r == 0 && j < spans->count; j++)
+            r = spans_append(&buffer->spans, spans->list[j].dma_addr, spans->list[j].length);
+        buffer->size += chunk[i]->size;
+        buffer->nodes |= chunk[i]->nodes;
+    }
+    if (r < 0)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
+    return buffer_seal_list(buffer, fault);
+}
+
+int buffer_assemble(struct buffer *const *chunk, size_t count, struct buffer **ret,
+                    struct fault *fault)
+{
+    struct buffer *buffer = buffer_new();
+    int r;
+
+    if (buffer)
+        buffer->chunk = calloc(count, sizeof(struct buffer *));
+    if (!buffer || !buffer->chunk) {
+        buffer_free(buffer);
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
+    }
+    buffer->page_size = chunk[0]->page_size;
+    buffer->placement = chunk[0]->placement;
+    r = make_token(buffer, fault);
+    if (r == 0)
+        r = join_lists(buffer, chunk, count, fault);
+    if (r < 0) {
+        buffer_free(buffer);
+        return r;
+    }
+    buffer_drop_list(buffer);
+    buffer->charged = buffer->size;
+    buffer->emptied = buffer->size; /* the token: there is nothing to empty */
+    memcpy(buffer->chunk, chunk, count * sizeof(struct buffer *));
+    buffer->chunk_count = (uint32_t)count;
+    *ret = buffer;
+    return 0;
+}
+
+int buffer_seal_list(struct buffer *buffer, struct fault *fault)
+{
+    const struct spans *spans = &buffer->spans;
+    int r;
+
+    buffer->span_count = (uint32_t)spans->count;
+    if (spans->count <= PROTO_SPANS_INLINE_MAX)
+        return 0;
+    r = spantable_seal(spans->list, spans->count, &buffer->table_fd);
+    if (r == -EMFILE || r == -ENFILE)
+        return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
+                         "the daemon is out of file descriptors: raise its LimitNOFILE=");
+    if (r < 0)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, -r,
+                         "the daemon has no memory or descriptor for the scatter list");
+    return 0;
+}
+
+void buffer_drop_list(struct buffer *buffer)
+{
+    if (buffer->table_fd >= 0)
+        spans_deinit(&buffer->spans);
+}
+
+void buffer_show(struct buffer *buffer, bool shown)
+{
+    buffer->shown = shown;
+    for (uint32_t i = 0; i < buffer->chunk_count; i++)
+        buffer->chunk[i]->shown = shown;
 }
 
 void buffer_discard(struct buffer *buffer, struct memory *memory, struct backend *backend)

@@ -41,11 +41,18 @@ struct buffer {
     dev_t dev;    /* of fd: candidates of a look-up */
     ino_t ino;
     LIST_ENTRY(buffer) inode_link;
+    SLIST_ENTRY(buffer) given_link; /* among those that the pool gave up */
     int readonly_fd; /* the same memory opened for reading only, -1 until somebody wants it */
     struct quota_user *sharer; /* charged for readonly_fd */
     LIST_HEAD(, name) names;
     uint32_t holders; /* clients */
+    bool chosen;      /* by choice.c, for as long as it thinks */
+    bool from_pool;
+    struct buffer **chunk; /* that it was assembled from, in order; fd is a token then */
+    uint32_t chunk_count;
 };
+
+SLIST_HEAD(buffer_list, buffer);
 
 /** buffer_new() - an empty shell. Return: NULL without memory. */
 struct buffer *buffer_new(void);
@@ -53,6 +60,37 @@ struct buffer *buffer_new(void);
 /** buffer_free() - free the shell of a torn-down buffer; NULL is allowed. One with a payer is freed on
  *  the main thread. Returns NULL. */
 struct buffer *buffer_free(struct buffer *buffer);
+
+/**
+ * buffer_assemble() - one buffer out of several finished ones
+ * @chunk: @count of them, whose pages have one size and whose lists are there; the new buffer's on
+ *         success
+ *
+ * They stay what they are; the new one has a token for a descriptor, an empty sealed file, and the
+ * list of all of them.
+ *
+ * Return: 0; -ENOMEM or -EMFILE with @fault.
+ */
+int buffer_assemble(struct buffer *const *chunk, size_t count, struct buffer **ret,
+                    struct fault *fault);
+
+/**
+ * buffer_seal_list() - give the list of a finished buffer the form in which it travels
+ * Return: 0; -ENOMEM or -EMFILE with @fault.
+ */
+int buffer_seal_list(struct buffer *buffer, struct fault *fault);
+
+/** buffer_drop_list() - a list that is in the table now is not needed any more. */
+void buffer_drop_list(struct buffer *buffer);
+
+/** buffer_show() - a client is given its descriptors, or (false) what it keeps of them is its own. */
+void buffer_show(struct buffer *buffer, bool shown);
+
+/** buffer_weight() - how many descriptors of memory it is. */
+static inline uint32_t buffer_weight(const struct buffer *buffer)
+{
+    return 1 + buffer->chunk_count;
+}
 
 /**
  * buffer_teardown_step() - go on tearing down, for a few milliseconds
@@ -77,6 +115,9 @@ int buffer_teardown_step(struct buffer *buffer, struct memory *memory, struct ba
  * file: one write(2) to it whose source is a page that a FUSE server or a userfaultfd withholds.
  */
 bool buffer_to_empty(const struct buffer *buffer);
+
+/** buffer_remaining() - bytes that a teardown which failed has left. */
+uint64_t buffer_remaining(const struct buffer *buffer);
 
 /**
  * buffer_discard() - tear down and free a buffer that no client and no device has seen

@@ -6,7 +6,6 @@
 
 #include "common/segments.h"
 #include "daemon/log.h"
-#include "proto/limits.h"
 #include "proto/spantable.h"
 
 /* Undo all at once. A kernel that refuses leaves the memory pinned and the buffer with its fd. */
@@ -92,10 +91,10 @@ static int check_nodes(struct buffer *buffer, struct memory *memory, struct back
                                         : "pinning moved it: make the node preferred");
 }
 
-static int finish(struct buffer *buffer, struct memory *memory, struct backend *backend,
-                  struct fault *fault)
+static int finish(struct buffer *buffer, const struct build *build, struct memory *memory,
+                  struct backend *backend, struct fault *fault)
 {
-    struct spans *spans = &buffer->spans;
+    const struct spans *spans = &buffer->spans;
     int r = spans_check(spans->list, spans->count, buffer->size);
 
     if (r < 0 || spans->count > SPANTABLE_MAX)
@@ -106,18 +105,19 @@ static int finish(struct buffer *buffer, struct memory *memory, struct backend *
         return r;
     if (backend->ops->settle)
         backend->ops->settle(backend, &buffer->mapping);
-    buffer->span_count = (uint32_t)spans->count;
-    if (spans->count <= PROTO_SPANS_INLINE_MAX)
-        return 0;
-    r = spantable_seal(spans->list, spans->count, &buffer->table_fd);
-    if (r == -EMFILE || r == -ENFILE)
-        return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
-                         "the daemon is out of file descriptors: raise its LimitNOFILE=");
-    if (r < 0)
-        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, -r,
-                         "the daemon has no memory or descriptor for the scatter list");
-    spans_deinit(spans);
-    return 0;
+    r = buffer_seal_list(buffer, fault);
+    if (r == 0 && !build->pooled)
+        buffer_drop_list(buffer);
+    return r;
+}
+
+/* Of what the pool gave up for this. */
+static void discard_one(struct build *build, struct memory *memory, struct backend *backend)
+{
+    struct buffer *buffer = SLIST_FIRST(&build->given_up);
+
+    SLIST_REMOVE_HEAD(&build->given_up, given_link);
+    buffer_discard(buffer, memory, backend);
 }
 
 static int step(struct buffer *buffer, struct build *build, struct memory *memory,
@@ -125,6 +125,10 @@ static int step(struct buffer *buffer, struct build *build, struct memory *memor
 {
     int r;
 
+    if (!SLIST_EMPTY(&build->given_up)) {
+        discard_one(build, memory, backend);
+        return 1;
+    }
     if (!build->started) {
         r = start(buffer, build, memory, backend, fault);
         if (r < 0)
@@ -134,12 +138,16 @@ static int step(struct buffer *buffer, struct build *build, struct memory *memor
         if (buffer->registered)
             return 1;
     }
+    if (build->tidying) {
+        r = search_tidy(buffer, memory, backend, fault);
+        return r < 0 ? r : finish(buffer, build, memory, backend, fault);
+    }
     if (build->searching) {
         r = buffer->page_size == PAGE_4K ? sift_round(&build->sift, buffer, &build->constraints,
                                                       memory, backend, cancelled, fault)
                                          : search_round(&build->search, buffer, &build->constraints,
                                                         memory, backend, cancelled, fault);
-        return r == 0 ? finish(buffer, memory, backend, fault) : r;
+        return r == 0 ? finish(buffer, build, memory, backend, fault) : r;
     }
     if (buffer->fd < 0) {
         r = begin(buffer, build, memory, backend, fault);
@@ -152,7 +160,11 @@ static int step(struct buffer *buffer, struct build *build, struct memory *memor
     if (buffer->mapping.pinned < buffer->size)
         return 1;
     r = check_constraints(buffer, build, backend, fault);
-    return r == 0 ? finish(buffer, memory, backend, fault) : r;
+    if (r == 0 && build->pooled && buffer->spans.count > 1 && backend->mode != DMABUFD_MODE_FAKE) {
+        build->tidying = true;
+        return 1;
+    }
+    return r == 0 ? finish(buffer, build, memory, backend, fault) : r;
 }
 
 enum build_result build_step(struct buffer *buffer, struct build *build, struct memory *memory,
@@ -169,6 +181,8 @@ enum build_result build_step(struct buffer *buffer, struct build *build, struct 
 
     if (r > 0)
         return BUILD_MORE;
+    while (!SLIST_EMPTY(&build->given_up))
+        discard_one(build, memory, backend);
     sift_end(&build->sift, memory, backend);
     if (r == 0)
         return BUILD_DONE;

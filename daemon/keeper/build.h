@@ -24,10 +24,13 @@ struct build {
     uint64_t wanted; /* page size, 0: choose */
     uint64_t offset; /* of registered memory in its file */
     struct dmabufd_constraints constraints;
+    bool pooled; /* it is for the pool: the list is kept, and the bulk lane does it */
+    struct buffer_list given_up; /* by the pool, so that there are pages: the first thing to go */
     uint64_t choices[3];
     int choice_count;
     int choice;
     bool started;
+    bool tidying;         /* the memory is there, but its pages could be in a better order */
     bool searching;       /* the memory is there but does not meet the constraints */
     struct search search; /* for huge pages */
     struct sift sift;     /* for small ones */

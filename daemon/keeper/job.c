@@ -175,8 +175,10 @@ static struct lane *lane_of(struct workers *workers, const struct job *job)
 
     if (may_hang(job))
         return &workers->patient;
-    if (job->build.searching)
+    if (job->build.searching || job->build.tidying)
         return &workers->search;
+    if (job->kind == JOB_BUILD && job->build.pooled)
+        return &workers->bulk;
     /* One byte in a page of 1 GiB is long work too. */
     if (job->kind == JOB_BUILD)
         size = job->build.wanted > job->build.asked ? job->build.wanted : job->build.asked;

@@ -25,6 +25,8 @@
 
 enum job_kind { JOB_BUILD, JOB_TEARDOWN };
 
+struct pool_set;
+
 struct job {
     STAILQ_ENTRY(job) link; /* among those that are done */
     struct turn turn;       /* set whose before submitting */
@@ -41,7 +43,9 @@ struct job {
     uint64_t tag;
     LIST_ENTRY(job) client_link;
     bool answer;
-    uint32_t epoch; /* which broker asked */
+    uint32_t epoch;       /* which broker asked */
+    struct pool_set *set; /* of a build for the pool (refill.c), else NULL */
+    bool held_back;       /* of one that the pool gave up pages for */
 };
 
 STAILQ_HEAD(job_queue, job);

@@ -64,7 +64,8 @@ static uint32_t fit(const char *option, uint32_t wanted, uint32_t most, uint64_t
 /*
  * A buffer is one or two descriptors of the keeper (its memory, and a long scatter list): three
  * eighths of them for buffers use three fourths at most, and one user can have half of that. An
- * eighth is for read-only files of buffers, again half of it for one user. A client
+ * eighth is for read-only files of buffers, again half of it for one user, and a sixteenth for the
+ * pool, whose files have short lists. A client
  * is one descriptor of the broker and up to eight in replies that it does not read
  * (SESSION_FDS_MAX), which also count as in flight for the broker's user.
  */
@@ -84,6 +85,7 @@ static void settle_limits(struct keeper *keeper)
     keeper->limits.clients = keeper->max_clients + LINK_CLIENTS_SPARE;
     keeper->limits.buffers = at_most(n / 8 * 3, UINT32_C(1) << 24);
     keeper->limits.shares = at_most(n / 8, UINT32_MAX);
+    keeper->limits.pool = at_most(n / 16, UINT32_MAX);
     keeper->limits.buffers_of_client =
         fit("max-buffers", keeper->options->max_buffers, keeper->limits.buffers / 2, n);
     keeper->limits.user = (struct quota_limits){ {
@@ -235,6 +237,51 @@ static void make_welcome(const struct keeper *keeper, struct link_welcome *welco
     memory_page_sizes(welcome->page_sizes);
 }
 
+/* Evenly, the first ones get what is left over. Return: pages that found no set. */
+static uint64_t spread_pool(struct keeper *keeper, const struct options_pool *wanted,
+                            struct fault *fault)
+{
+    struct pool *pool = &keeper->service.pool;
+    uint64_t left = wanted->pages;
+    uint32_t sets = 0;
+
+    for (uint32_t i = 0; i < pool->set_count; i++)
+        sets += pool->sets[i].page_size == wanted->page_size;
+    for (uint32_t i = 0; i < pool->set_count && sets > 0; i++) {
+        struct pool_set *set = &pool->sets[i];
+        uint64_t pages = (left + sets - 1) / sets;
+
+        if (set->page_size != wanted->page_size)
+            continue;
+        if (refill_resize(&keeper->service, set, pages * set->page_size, fault) < 0)
+            break;
+        left -= pages;
+        sets--;
+    }
+    return left;
+}
+
+/* A host without such pages, or with fewer, is no reason not to serve. */
+static void start_pool(struct keeper *keeper)
+{
+    for (size_t i = 0; i < keeper->options->pool_count; i++) {
+        const struct options_pool *wanted = &keeper->options->pools[i];
+        struct pool_set *set = pool_find(&keeper->service.pool, wanted->page_size, wanted->node);
+        struct fault fault = { .text = "this host has no such pages there" };
+        bool done;
+
+        if (wanted->node == OPTIONS_ANY_NODE)
+            done = spread_pool(keeper, wanted, &fault) == 0;
+        else
+            done = set && refill_resize(&keeper->service, set, wanted->pages * wanted->page_size,
+                                        &fault) == 0;
+        if (!done)
+            log_warning("--pool=%lluK:%llu: not all of it: %s",
+                        (unsigned long long)(wanted->page_size >> 10),
+                        (unsigned long long)wanted->pages, fault.text);
+    }
+}
+
 static int begin(struct keeper *keeper, struct fault *fault)
 {
     const struct options *options = keeper->options;
@@ -258,6 +305,7 @@ static int begin(struct keeper *keeper, struct fault *fault)
                          &keeper->limits, fault);
     if (r < 0)
         return r;
+    start_pool(keeper);
     keeper->service.idle = on_idle;
     keeper->service.idle_data = keeper;
     keeper->supervisor = (struct supervisor){ .service = &keeper->service,

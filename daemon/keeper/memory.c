@@ -170,8 +170,7 @@ static bool enough_free(const struct nodes *nodes, const struct placement *place
            size / page_size + (size % page_size != 0);
 }
 
-/* Something that one page has by construction and several pages only by luck. */
-static bool wants_runs(const struct dmabufd_constraints *constraints)
+bool memory_wants_runs(const struct dmabufd_constraints *constraints)
 {
     return (constraints->flags & DMABUFD_CONTIGUOUS) || constraints->max_segments ||
            constraints->min_span > PAGE_4K || constraints->alignment > PAGE_4K;
@@ -183,7 +182,7 @@ int memory_choose(const struct memory *memory, uint64_t size, uint64_t wanted,
 {
     const struct placement placement = placement_of(constraints);
     const struct nodes *nodes = &memory->nodes;
-    bool runs = wants_runs(constraints);
+    bool runs = memory_wants_runs(constraints);
     int n = 0;
 
     if (wanted != 0 && wanted != PAGE_4K && wanted != PAGE_2M && wanted != PAGE_1G)

@@ -14,6 +14,7 @@
 #define KEEPER_MEMORY_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -66,6 +67,10 @@ int memory_round(const struct memory *memory, uint64_t size, uint64_t page_size,
 int memory_choose(const struct memory *memory, uint64_t size, uint64_t wanted,
                   const struct dmabufd_constraints *constraints, uint64_t choices[3],
                   struct fault *fault);
+
+/** memory_wants_runs() - do these ask for what a huge page has by construction, several small ones only by
+ *  luck. */
+bool memory_wants_runs(const struct dmabufd_constraints *constraints);
 
 /**
  * memory_huge_free() - bytes in free huge pages of that size that nobody has a reservation for and

@@ -7,8 +7,7 @@
 
 void release_keep(struct service *service, struct buffer *buffer, const char *why)
 {
-    uint64_t bytes =
-        buffer_to_empty(buffer) ? buffer->size - buffer->emptied : buffer->mapping.pinned;
+    uint64_t bytes = buffer_remaining(buffer);
 
     service->unreleasable += bytes;
     LIST_INSERT_HEAD(&service->kept, buffer, inode_link);
@@ -40,7 +39,7 @@ void release_buffer(struct service *service, struct buffer *buffer, struct party
         service_submit(service, job);
         return;
     }
-    buffer->shown = false;
+    buffer_show(buffer, false);
     do {
         r = buffer_teardown_step(buffer, service->memory, service->backend, &fault);
     } while (r > 0);
@@ -56,7 +55,11 @@ void release_done(struct service *service, struct job *job)
 {
     struct link_reply reply = { .op = LINK_FREE, .tag = job->tag };
 
+    uint64_t page_size = job->buffer->page_size;
+
     torn_down(service, job->buffer, job->failed ? &job->fault : NULL);
+    if (page_size > PAGE_4K)
+        refill_pages_back(service, page_size);
     if (job->answer && job->epoch == service->broker_starts)
         answer_send(service->link, &reply, NULL);
 }

@@ -192,3 +192,27 @@ int search_round(struct search *search, struct buffer *buffer,
                ? 1
                : r;
 }
+
+int search_tidy(struct buffer *buffer, struct memory *memory, struct backend *backend,
+                struct fault *fault)
+{
+    static const struct dmabufd_constraints none;
+    struct buffer *nothing = buffer_new(), *fresh = buffer_new();
+    const struct buffer *sources[SOURCE_COUNT] = { buffer, nothing };
+    CLEANUP_FREE struct frame *chosen = NULL;
+    int r = -ENOMEM;
+
+    if (nothing && fresh)
+        chosen = choose(sources, &none, &r);
+    if (chosen) {
+        fresh->placement = buffer->placement;
+        if (rebuild(buffer, nothing, fresh, chosen, memory, backend) == 0)
+            buffer_swap(buffer, fresh);
+        r = repair(buffer, memory, backend, fault);
+    } else {
+        fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
+    }
+    buffer_discard(nothing, memory, backend);
+    buffer_discard(fresh, memory, backend);
+    return r;
+}

@@ -41,4 +41,15 @@ int search_round(struct search *search, struct buffer *buffer,
                  const struct dmabufd_constraints *constraints, struct memory *memory,
                  struct backend *backend, const atomic_bool *cancelled, struct fault *fault);
 
+/**
+ * search_tidy() - put the pages of a buffer in the order of their addresses
+ * @buffer: finished, huge pages; has fewer spans afterwards, or as many
+ *
+ * The host's pool of huge pages hands them out in any order, often from the highest address down.
+ *
+ * Return: 0; or a negative errno with @fault, the buffer is the caller's to tear down.
+ */
+int search_tidy(struct buffer *buffer, struct memory *memory, struct backend *backend,
+                struct fault *fault);
+
 #endif

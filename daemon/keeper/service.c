@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "daemon/keeper/allocation.h"
 #include "daemon/keeper/answer.h"
+#include "daemon/keeper/pooling.h"
 #include "daemon/keeper/release.h"
 #include "daemon/keeper/sharing.h"
 #include "daemon/link.h"
@@ -31,7 +32,7 @@ static void client_gone(struct service *service, struct client *client, bool our
               client->peer.pid, client->peer.uid, client->held);
     while ((job = LIST_FIRST(&client->jobs))) {
         LIST_REMOVE(job, client_link);
-        store_unreserve(&service->store, client);
+        store_unreserve(&service->store, client, 1);
         job->client = 0;
         job->answer = false;
         atomic_store(&job->cancelled, true);
@@ -41,7 +42,7 @@ static void client_gone(struct service *service, struct client *client, bool our
 
         if (!last)
             continue;
-        last->shown = last->shown && !ours;
+        buffer_show(last, last->shown && !ours);
         release_buffer(service, last, client_party(client), NULL);
     }
     store_client_free(&service->store, client);
@@ -193,6 +194,11 @@ int service_request(struct service *service, const void *bytes, size_t size, str
     case LINK_STATUS:
         on_status(service, &request);
         break;
+    case LINK_POOL:
+    case LINK_POOL_RESIZE:
+    case LINK_POOL_MAP:
+        r = pooling_request(service, client, &request, &fault);
+        break;
     default:
         r = sharing_request(service, client, &request, &fault);
     }
@@ -215,7 +221,9 @@ static void on_done(evutil_socket_t fd, short what, void *data)
     while ((job = STAILQ_FIRST(&done))) {
         STAILQ_REMOVE_HEAD(&done, link);
         service->jobs--;
-        if (job->kind == JOB_BUILD)
+        if (job->set)
+            refill_done(service, job);
+        else if (job->kind == JOB_BUILD)
             allocation_done(service, job);
         else
             release_done(service, job);
@@ -248,6 +256,7 @@ void service_stop(struct service *service)
     service_end(service);
     service->stopping = true;
     service_broker_gone(service);
+    refill_stop(service);
     if (service->jobs == 0)
         service->idle(service->idle_data);
 }
@@ -266,6 +275,11 @@ int service_init(struct service *service, struct event_base *base, struct backen
         nodes_pretend(&memory->nodes, backend->nodes);
     if (store_init(&service->store, limits) < 0)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
+    if (pool_init(&service->pool, &memory->nodes, limits->pool) < 0)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
+    r = refill_init(service, fault);
+    if (r < 0)
+        return r;
     r = workers_start(memory, backend, &service->workers, fault);
     if (r < 0)
         return r;
@@ -287,6 +301,8 @@ void service_deinit(struct service *service)
         LIST_REMOVE(buffer, inode_link);
         buffer_free(buffer);
     }
+    refill_deinit(service);
+    pool_deinit(&service->pool);
     names_deinit(&service->names);
     store_deinit(&service->store);
 }

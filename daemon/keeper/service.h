@@ -17,6 +17,8 @@
 #include "daemon/keeper/job.h"
 #include "daemon/keeper/memory.h"
 #include "daemon/keeper/names.h"
+#include "daemon/keeper/pool.h"
+#include "daemon/keeper/refill.h"
 #include "daemon/keeper/store.h"
 
 struct service {
@@ -26,6 +28,8 @@ struct service {
     struct workers *workers;
     struct store store;
     struct names names;
+    struct pool pool;
+    struct refill refill;
     struct event *done_event;
     uint32_t jobs;            /* submitted and not collected */
     uint32_t pinned;          /* buffers, those on their way out included */

@@ -71,6 +71,24 @@ static int on_share(struct service *service, struct client *client,
     return r < 0 ? r : answer_share(service->link, request->tag, hold->buffer, fault);
 }
 
+/* A hold for reading only was made with the read-only files, chunks included. */
+static int on_chunks(struct service *service, struct client *client,
+                     const struct link_request *request, struct fault *fault)
+{
+    const struct link_chunks *asked = &request->u.chunks;
+    struct hold *hold;
+    int r = find_hold(service, client, asked->buffer, &hold, fault);
+
+    if (r < 0)
+        return r;
+    if (asked->first >= hold->buffer->chunk_count)
+        return fault_set(fault, DMABUFD_CODE_INVALID, EINVAL, "buffer %llu has %u chunks, not %u",
+                         (unsigned long long)asked->buffer, hold->buffer->chunk_count,
+                         asked->first);
+    return answer_chunks(service->link, request->tag, hold->buffer, asked->first, hold->access,
+                         fault);
+}
+
 static int on_publish(struct service *service, struct client *client,
                       const struct link_request *request, struct fault *fault)
 {
@@ -169,6 +187,8 @@ int sharing_request(struct service *service, struct client *client,
     switch (request->op) {
     case LINK_SHARE:
         return on_share(service, client, request, fault);
+    case LINK_CHUNKS:
+        return on_chunks(service, client, request, fault);
     case LINK_PUBLISH:
         return on_publish(service, client, request, fault);
     case LINK_OPEN:

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/cleanup.h"
 #include "common/memfd.h"
 #include "daemon/presented.h"
 
@@ -69,33 +70,33 @@ void store_client_free(struct store *store, struct client *client)
     free(client);
 }
 
-int store_reserve(struct store *store, struct client *client, struct fault *fault)
+int store_reserve(struct store *store, struct client *client, uint32_t weight, struct fault *fault)
 {
     const struct store_limits *limits = &store->limits;
     int r;
 
-    if (client->held >= limits->buffers_of_client)
+    if (weight > limits->buffers_of_client || client->held > limits->buffers_of_client - weight)
         return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
                          "this client holds %u buffers, its limit: free some, use fewer and larger "
                          "ones, or raise --max-buffers",
                          client->held);
-    if (store->reserved >= limits->buffers)
+    if (weight > limits->buffers || store->reserved > limits->buffers - weight)
         return fault_set(
             fault, DMABUFD_CODE_LIMIT, EMFILE,
             "the daemon holds %u buffers, its limit: raise its LimitNOFILE=", store->reserved);
-    r = quota_charge(client->user, QUOTA_BUFFERS, 1, fault);
+    r = quota_charge(client->user, QUOTA_BUFFERS, weight, fault);
     if (r < 0)
         return r;
-    client->held++;
-    store->reserved++;
+    client->held += weight;
+    store->reserved += weight;
     return 0;
 }
 
-void store_unreserve(struct store *store, struct client *client)
+void store_unreserve(struct store *store, struct client *client, uint32_t weight)
 {
-    client->held--;
-    quota_release(client->user, QUOTA_BUFFERS, 1);
-    store->reserved--;
+    client->held -= weight;
+    quota_release(client->user, QUOTA_BUFFERS, weight);
+    store->reserved -= weight;
 }
 
 /* Both ids count up in their low half. */
@@ -304,28 +305,56 @@ int store_hold(struct store *store, struct client *client, struct buffer *buffer
             hold->access = access;
         return 0;
     }
-    r = store_reserve(store, client, fault);
+    r = store_reserve(store, client, buffer_weight(buffer), fault);
     if (r < 0)
         return r;
     r = join_holders(store, client, buffer, access, fault);
     if (r < 0)
-        store_unreserve(store, client);
+        store_unreserve(store, client, buffer_weight(buffer));
     return r;
 }
 
-static int charge_share(struct store *store, struct client *client, struct fault *fault)
+static int charge_share(struct store *store, struct client *client, uint32_t weight,
+                        struct fault *fault)
 {
-    if (store->shares >= store->limits.shares)
+    if (weight > store->limits.shares || store->shares > store->limits.shares - weight)
         return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
                          "%u buffers are shared for reading only, the daemon's limit: raise its "
                          "LimitNOFILE=",
                          store->shares);
-    return quota_charge(client->user, QUOTA_SHARES, 1, fault);
+    return quota_charge(client->user, QUOTA_SHARES, weight, fault);
+}
+
+static int reopen(struct buffer *buffer, struct fault *fault)
+{
+    int r = 0;
+
+    for (uint32_t i = 0; r == 0 && i < buffer->chunk_count; i++) {
+        if (buffer->chunk[i]->readonly_fd < 0)
+            r = memfd_reopen_readonly(buffer->chunk[i]->fd, &buffer->chunk[i]->readonly_fd);
+    }
+    if (r == 0)
+        r = memfd_reopen_readonly(buffer->fd, &buffer->readonly_fd);
+    if (r == -EMFILE || r == -ENFILE)
+        return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
+                         "the daemon is out of file descriptors: raise its LimitNOFILE=");
+    if (r < 0)
+        return fault_set(fault, DMABUFD_CODE_INTERNAL, EIO,
+                         "the daemon cannot open the buffer for reading only, through /proc: %s",
+                         strerror(-r));
+    return 0;
+}
+
+static void close_chunks(struct buffer *buffer)
+{
+    for (uint32_t i = 0; i < buffer->chunk_count; i++)
+        fd_close(&buffer->chunk[i]->readonly_fd);
 }
 
 int store_share(struct store *store, struct client *client, struct buffer *buffer,
                 struct fault *fault)
 {
+    uint32_t weight = buffer_weight(buffer);
     int r;
 
     if (buffer->readonly_fd >= 0)
@@ -335,21 +364,17 @@ int store_share(struct store *store, struct client *client, struct buffer *buffe
                          "memory that a client registered cannot be shared by the daemon, because "
                          "whoever made it can change what others may do with it: pass its memfd "
                          "on, or share a buffer that the daemon allocated");
-    r = charge_share(store, client, fault);
+    r = charge_share(store, client, weight, fault);
     if (r < 0)
         return r;
-    r = memfd_reopen_readonly(buffer->fd, &buffer->readonly_fd);
-    if (r < 0)
-        quota_release(client->user, QUOTA_SHARES, 1);
-    if (r == -EMFILE || r == -ENFILE)
-        return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
-                         "the daemon is out of file descriptors: raise its LimitNOFILE=");
-    if (r < 0)
-        return fault_set(fault, DMABUFD_CODE_INTERNAL, EIO,
-                         "the daemon cannot open the buffer for reading only, through /proc: %s",
-                         strerror(-r));
+    r = reopen(buffer, fault);
+    if (r < 0) {
+        close_chunks(buffer);
+        quota_release(client->user, QUOTA_SHARES, weight);
+        return r;
+    }
     buffer->sharer = quota_again(client->user);
-    store->shares++;
+    store->shares += weight;
     return 0;
 }
 
@@ -357,8 +382,8 @@ static void end_share(struct store *store, struct buffer *buffer)
 {
     if (!buffer->sharer)
         return;
-    store->shares--;
-    quota_release(buffer->sharer, QUOTA_SHARES, 1);
+    store->shares -= buffer_weight(buffer);
+    quota_release(buffer->sharer, QUOTA_SHARES, buffer_weight(buffer));
     buffer->sharer = quota_leave(buffer->sharer);
 }
 
@@ -370,7 +395,7 @@ struct buffer *store_drop(struct store *store, struct hold *hold, bool all)
         return NULL;
     slots_remove(&hold->client->holds, hold->id);
     LIST_REMOVE(hold, bucket_link);
-    store_unreserve(store, hold->client);
+    store_unreserve(store, hold->client, buffer_weight(buffer));
     buffer->holders--;
     stake_leave(hold->stake, buffer->holders == 0);
     free(hold);

@@ -25,6 +25,7 @@ struct store_limits {
     uint32_t buffers; /* of all together */
     uint32_t buffers_of_client;
     uint32_t shares; /* buffers with a read-only file, of all together */
+    uint32_t pool;   /* ready files */
     struct quota_limits user;
 };
 
@@ -35,7 +36,7 @@ struct client {
     struct identity identity;
     struct quota_user *user;
     uint32_t job_count;
-    uint32_t held; /* distinct buffers, and jobs that will become one */
+    uint32_t held; /* distinct buffers, by weight, and jobs that will become one */
     struct slots holds;
     LIST_HEAD(, job) jobs; /* allocations at work */
 };
@@ -101,11 +102,15 @@ struct client *store_client(const struct store *store, uint64_t id);
 /** store_client_free() - forget a client that holds nothing any more and has no jobs. */
 void store_client_free(struct store *store, struct client *client);
 
-/** store_reserve() - one more buffer for @client. Return: 0, -EMFILE at a limit, with @fault. */
-int store_reserve(struct store *store, struct client *client, struct fault *fault);
+/**
+ * store_reserve() - one more buffer for @client
+ * @weight: buffer_weight(); a buffer of several chunks counts as that many
+ * Return: 0, -EMFILE at a limit, with @fault.
+ */
+int store_reserve(struct store *store, struct client *client, uint32_t weight, struct fault *fault);
 
 /** store_unreserve() - it came to nothing. */
-void store_unreserve(struct store *store, struct client *client);
+void store_unreserve(struct store *store, struct client *client, uint32_t weight);
 
 /**
  * store_add() - a finished buffer, for which @client has a reservation, gets its first hold

@@ -64,7 +64,7 @@ struct buffer *add_buffer(struct client *client)
 {
     struct buffer *buffer = make_buffer(PAGE_4K, PAGE_4K);
 
-    assert_int_equal(store_reserve(&store, client, NULL), 0);
+    assert_int_equal(store_reserve(&store, client, 1, NULL), 0);
     assert_int_equal(store_add(&store, client, buffer, NULL), 0);
     return buffer;
 }

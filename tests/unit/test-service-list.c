@@ -50,7 +50,7 @@ static uint64_t add(uint64_t client, uint32_t number)
     buffer->size = number * K4;
     buffer->page_size = K4;
     buffer->span_count = number;
-    assert_int_equal(store_reserve(&rig.service.store, client_of(client), NULL), 0);
+    assert_int_equal(store_reserve(&rig.service.store, client_of(client), 1, NULL), 0);
     assert_int_equal(store_add(&rig.service.store, client_of(client), buffer, NULL), 0);
     return buffer->id;
 }

@@ -95,7 +95,7 @@ static void colliding_inode_numbers(void **state)
         buffers[i] = make_buffer(PAGE_4K, PAGE_4K);
         buffers[i]->dev = st.st_dev;
         buffers[i]->ino = st.st_ino;
-        assert_int_equal(store_reserve(&store, client, NULL), 0);
+        assert_int_equal(store_reserve(&store, client, 1, NULL), 0);
         assert_int_equal(store_add(&store, client, buffers[i], NULL), 0);
     }
     assert_foreign(foreign);
@@ -120,7 +120,7 @@ static void near_misses_are_not_asked(void **state)
 
     (void)state;
     buffer->ino = ino + STORE_INODE_BUCKETS;
-    assert_int_equal(store_reserve(&store, client, NULL), 0);
+    assert_int_equal(store_reserve(&store, client, 1, NULL), 0);
     assert_int_equal(store_add(&store, client, buffer, NULL), 0);
     assert_foreign(copy);
     buffer->ino = ino;
@@ -174,7 +174,7 @@ static void registered_memory_is_not_shared(void **state)
 
     (void)state;
     buffer->registered = true;
-    assert_int_equal(store_reserve(&store, client, NULL), 0);
+    assert_int_equal(store_reserve(&store, client, 1, NULL), 0);
     assert_int_equal(store_add(&store, client, buffer, NULL), 0);
     share(client, buffer, EOPNOTSUPP);
     drop(client, buffer, true, true);

@@ -59,19 +59,19 @@ static void reservations_count(void **state)
 
     (void)state;
     for (uint32_t i = 0; i < BUFFERS; i++)
-        assert_int_equal(store_reserve(&store, client, &fault), 0);
-    assert_int_equal(store_reserve(&store, client, &fault), -EMFILE);
+        assert_int_equal(store_reserve(&store, client, 1, &fault), 0);
+    assert_int_equal(store_reserve(&store, client, 1, &fault), -EMFILE);
     assert_int_equal(fault.error, EMFILE);
     assert_int_equal(fault.code, DMABUFD_CODE_LIMIT);
     assert_non_null(strstr(fault.text, "--max-buffers"));
     assert_int_equal(client->held, BUFFERS);
     /* The limit is of each client. */
-    assert_int_equal(store_reserve(&store, other, &fault), 0);
-    store_unreserve(&store, other);
-    store_unreserve(&store, client);
-    assert_int_equal(store_reserve(&store, client, &fault), 0);
+    assert_int_equal(store_reserve(&store, other, 1, &fault), 0);
+    store_unreserve(&store, other, 1);
+    store_unreserve(&store, client, 1);
+    assert_int_equal(store_reserve(&store, client, 1, &fault), 0);
     for (uint32_t i = 0; i < BUFFERS; i++)
-        store_unreserve(&store, client);
+        store_unreserve(&store, client, 1);
     assert_int_equal(client->held, 0);
     store_client_free(&store, client);
     store_client_free(&store, other);
@@ -85,9 +85,9 @@ static void add_and_drop(void **state)
     uint64_t small_id;
 
     (void)state;
-    assert_int_equal(store_reserve(&store, client, NULL), 0);
+    assert_int_equal(store_reserve(&store, client, 1, NULL), 0);
     assert_int_equal(store_add(&store, client, small, NULL), 0);
-    assert_int_equal(store_reserve(&store, client, NULL), 0);
+    assert_int_equal(store_reserve(&store, client, 1, NULL), 0);
     assert_int_equal(store_add(&store, client, huge, NULL), 0);
     assert_int_equal(client->held, 2);
     assert_int_equal(store.buffers.count, 2);

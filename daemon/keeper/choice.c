@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Choosing ready buffers; see choice.h. */
+#include "daemon/keeper/choice.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "common/cleanup.h"
+#include "common/segments.h"
+
+/* What devices with addresses of 32 bits reach. */
+#define LOW_END (UINT64_C(1) << 32)
+
+bool choice_needs_fit(const struct dmabufd_constraints *constraints)
+{
+    return (constraints->flags & DMABUFD_CONTIGUOUS) || constraints->dma_mask ||
+           constraints->alignment || constraints->min_span || constraints->max_segments;
+}
+
+static bool meets(const struct dmabufd_constraints *constraints, const struct dmabufd_span *list,
+                  size_t count)
+{
+    struct fit fit;
+
+    constraints_fit(constraints, list, count, &fit);
+    return constraints_met(constraints, &fit, NULL) == 0;
+}
+
+static uint64_t mask_of(const struct dmabufd_constraints *constraints)
+{
+    return constraints->dma_mask ? constraints->dma_mask : UINT64_MAX;
+}
+
+/* Less is better: low memory last, then the length of the run. */
+static uint64_t rank(const struct pool_set *set, const struct pool_run *run,
+                     const struct dmabufd_constraints *constraints)
+{
+    bool precious = !constraints->dma_mask && set->pieces[run->first].dma_addr < LOW_END;
+
+    return run->length + (precious ? UINT64_C(1) << 62 : 0);
+}
+
+/* Pieces of a run that will do: the one nearest to an end of it leaves the least cut up. */
+struct found {
+    size_t first; /* index of a piece */
+    size_t count; /* 0: none yet */
+    uint64_t rank;
+    uint64_t from_end; /* bytes */
+};
+
+static void offer(struct found *found, size_t first, size_t count, uint64_t rank_,
+                  uint64_t from_end)
+{
+    if (found->count > 0 &&
+        (rank_ > found->rank || (rank_ == found->rank && from_end >= found->from_end)))
+        return;
+    *found = (struct found){ .first = first, .count = count, .rank = rank_, .from_end = from_end };
+}
+
+struct buffer *choice_one(const struct pool_set *set, uint64_t size,
+                          const struct dmabufd_constraints *constraints)
+{
+    bool needs_fit = choice_needs_fit(constraints);
+    struct found found = { 0 };
+    struct pool_run run;
+    size_t at = 0;
+
+    while (pool_next_run(set, &at, false, UINT64_MAX, &run)) {
+        uint64_t before = 0;
+
+        for (size_t i = run.first; i < run.first + run.count; i++) {
+            const struct pool_piece *piece = &set->pieces[i];
+            uint64_t after = run.length - before - piece->length;
+            uint64_t from_end = before < after ? before : after;
+
+            before += piece->length;
+            if (piece->size != size || (needs_fit && !meets(constraints, piece->buffer->spans.list,
+                                                            piece->buffer->spans.count)))
+                continue;
+            /* One in several spans is no good for much else. */
+            offer(&found, i, 1, piece->length < size ? 0 : rank(set, &run, constraints), from_end);
+        }
+    }
+    return found.count > 0 ? set->pieces[found.first].buffer : NULL;
+}
+
+/* The pieces of @run that are @size bytes together, as one span that meets the constraints. */
+static void find_windows(const struct pool_set *set, const struct pool_run *run, uint64_t size,
+                         const struct dmabufd_constraints *constraints, struct found *found)
+{
+    size_t first = run->first;
+    uint64_t before = 0, sum = 0;
+
+    for (size_t i = run->first; i < run->first + run->count; i++) {
+        uint64_t after;
+
+        sum += set->pieces[i].length;
+        while (sum > size) {
+            sum -= set->pieces[first].length;
+            before += set->pieces[first++].length;
+        }
+        after = run->length - before - sum;
+        if (sum == size && i - first < PROTO_CHUNKS_MAX) {
+            const struct dmabufd_span span = { 0, set->pieces[first].dma_addr, size };
+
+            if (meets(constraints, &span, 1))
+                offer(found, first, i - first + 1, rank(set, run, constraints),
+                      before < after ? before : after);
+        }
+    }
+}
+
+/* Room for every buffer of the set. */
+static int begin(const struct pool_set *set, struct choice *choice)
+{
+    choice->count = 0;
+    choice->buffer = calloc(set->count ? set->count : 1, sizeof(struct buffer *));
+    return choice->buffer ? 0 : -ENOMEM;
+}
+
+void choice_deinit(struct choice *choice)
+{
+    free(choice->buffer);
+    *choice = (struct choice){ 0 };
+}
+
+static int add_chunks(const struct pool_set *set, size_t first, size_t count, struct choice *ret)
+{
+    if (count > PROTO_CHUNKS_MAX - ret->count)
+        return -ENOSPC;
+    for (size_t i = 0; i < count; i++)
+        ret->buffer[ret->count++] = set->pieces[first + i].buffer;
+    return 0;
+}
+
+static int longest_first(const void *a, const void *b)
+{
+    const struct pool_run *x = a, *y = b;
+
+    if (x->length != y->length)
+        return x->length > y->length ? -1 : 1;
+    return x->first < y->first ? -1 : x->first > y->first;
+}
+
+/* All runs, longest first. Return: NULL without memory. */
+static struct pool_run *list_runs(const struct pool_set *set, bool whole, uint64_t mask,
+                                  size_t *ret_count)
+{
+    struct pool_run *runs = calloc(set->count ? set->count : 1, sizeof(*runs));
+    size_t at = 0;
+
+    *ret_count = 0;
+    while (runs && pool_next_run(set, &at, whole, mask, &runs[*ret_count]))
+        (*ret_count)++;
+    if (runs)
+        qsort(runs, *ret_count, sizeof(*runs), longest_first);
+    return runs;
+}
+
+/* The rest of a buffer, out of one of the runs from @next on. */
+static bool find_rest(const struct pool_set *set, const struct pool_run *runs, size_t count,
+                      uint64_t rest, const struct dmabufd_constraints *constraints,
+                      struct found *found)
+{
+    /* What all of it must meet, each part must; but for what is said of the last one. */
+    struct dmabufd_constraints part = *constraints;
+
+    part.min_span = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (runs[i].length >= rest)
+            find_windows(set, &runs[i], rest, &part, found);
+    }
+    return found->count > 0;
+}
+
+static bool meets_together(const struct choice *choice,
+                           const struct dmabufd_constraints *constraints)
+{
+    struct spans spans = { 0 };
+    bool met;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < choice->count; i++) {
+        const struct buffer *chunk = choice->buffer[i];
+
+        r = spans_append(&spans, chunk->spans.list[0].dma_addr, chunk->size);
+    }
+    met = r == 0 && meets(constraints, spans.list, spans.count);
+    spans_deinit(&spans);
+    return met;
+}
+
+/* The longest runs as they are, and the rest out of one that has it. */
+static int scattered(const struct pool_set *set, uint64_t size,
+                     const struct dmabufd_constraints *constraints, struct choice *ret)
+{
+    size_t count, next = 0;
+    CLEANUP_FREE struct pool_run *runs = list_runs(set, true, mask_of(constraints), &count);
+    uint64_t rest = size;
+
+    if (!runs)
+        return -ENOMEM;
+    while (rest > 0 && next < count) {
+        struct found found = { 0 };
+
+        if (runs[next].length >= rest &&
+            find_rest(set, &runs[next], count - next, rest, constraints, &found)) {
+            if (add_chunks(set, found.first, found.count, ret) < 0)
+                return -ENOSPC;
+            rest = 0;
+        } else if (runs[next].length < rest) {
+            if (add_chunks(set, runs[next].first, runs[next].count, ret) < 0)
+                return -ENOSPC;
+            rest -= runs[next].length;
+        }
+        next++;
+    }
+    return rest == 0 && meets_together(ret, constraints) ? 0 : -ENOSPC;
+}
+
+int choice_several(const struct pool_set *set, uint64_t size,
+                   const struct dmabufd_constraints *constraints, struct choice *ret)
+{
+    struct found found = { 0 };
+    struct pool_run run;
+    size_t at = 0;
+
+    if (set->ready < size)
+        return -ENOSPC;
+    if (begin(set, ret) < 0)
+        return -ENOMEM;
+    while (pool_next_run(set, &at, true, mask_of(constraints), &run))
+        find_windows(set, &run, size, constraints, &found);
+    if (found.count > 0)
+        return add_chunks(set, found.first, found.count, ret);
+    return constraints->flags & DMABUFD_CONTIGUOUS ? -ENOSPC
+                                                   : scattered(set, size, constraints, ret);
+}
+
+/* A run, whoever its pieces belong to, with room for @size bytes as one span that meets them. */
+static bool find_room(const struct pool_set *set, uint64_t size,
+                      const struct dmabufd_constraints *constraints, struct pool_run *ret,
+                      uint64_t *ret_start)
+{
+    uint64_t alignment = constraints->alignment ? constraints->alignment : 1;
+    struct pool_run run;
+    size_t at = 0;
+    bool found = false;
+
+    while (pool_next_run(set, &at, false, UINT64_MAX, &run)) {
+        uint64_t base = set->pieces[run.first].dma_addr;
+        uint64_t start = (base + alignment - 1) & ~(alignment - 1);
+        const struct dmabufd_span span = { 0, start, size };
+
+        if (start < base || start - base > run.length || run.length - (start - base) < size ||
+            (found && run.length >= ret->length) || !meets(constraints, &span, 1))
+            continue;
+        *ret = run;
+        *ret_start = start;
+        found = true;
+    }
+    return found;
+}
+
+/* A buffer in several spans is met more than once. */
+static uint64_t give_up(struct buffer *buffer, struct choice *choice)
+{
+    if (buffer->chosen)
+        return 0;
+    buffer->chosen = true;
+    choice->buffer[choice->count++] = buffer;
+    return buffer->size;
+}
+
+static uint64_t give_up_run(const struct pool_set *set, const struct pool_run *run, uint64_t start,
+                            uint64_t size, struct choice *ret)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = run->first; i < run->first + run->count; i++) {
+        const struct pool_piece *piece = &set->pieces[i];
+
+        if (piece->dma_addr + piece->length > start && piece->dma_addr < start + size)
+            sum += give_up(piece->buffer, ret);
+    }
+    return sum;
+}
+
+/* From the ends of the shortest runs. */
+static uint64_t give_up_shortest(const struct pool_set *set, uint64_t missing, uint64_t mask,
+                                 struct choice *ret)
+{
+    size_t count;
+    CLEANUP_FREE struct pool_run *runs = list_runs(set, false, mask, &count);
+    uint64_t sum = 0;
+
+    while (runs && count-- > 0) {
+        for (size_t i = runs[count].count; sum < missing && i-- > 0;)
+            sum += give_up(set->pieces[runs[count].first + i].buffer, ret);
+    }
+    return sum;
+}
+
+int choice_to_give_up(const struct pool_set *set, uint64_t size, uint64_t missing,
+                      const struct dmabufd_constraints *constraints, struct choice *ret)
+{
+    struct pool_run run;
+    uint64_t start, sum = 0;
+
+    if (set->ready < missing)
+        return -ENOSPC;
+    if (begin(set, ret) < 0)
+        return -ENOMEM;
+    if (constraints && choice_needs_fit(constraints) &&
+        find_room(set, size, constraints, &run, &start))
+        sum = give_up_run(set, &run, start, size, ret);
+    if (sum < missing)
+        sum += give_up_shortest(set, missing - sum, constraints ? mask_of(constraints) : UINT64_MAX,
+                                ret);
+    for (size_t i = 0; i < ret->count; i++)
+        ret->buffer[i]->chosen = false;
+    return sum >= missing ? 0 : -ENOSPC;
+}

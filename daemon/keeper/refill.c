@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Keeping the pool full; see refill.h. */
+#include "daemon/keeper/refill.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "daemon/keeper/choice.h"
+#include "daemon/keeper/release.h"
+#include "daemon/keeper/service.h"
+#include "daemon/log.h"
+
+/* Of one set at a time: the next one begins while the last one is looked at. */
+#define JOBS_MAX      2U
+#define RETRY_SECONDS 1
+#define SOON_US       1000
+
+/* The pool takes its turns as a user of its own. */
+static const struct party pool_party = { .uid = WIRE_NOBODY, .client = 0 };
+
+static unsigned int smallest_class(const struct pool_set *set)
+{
+    return (unsigned int)pool_class(set->page_size);
+}
+
+/* Of which size the next file should be. Return: -1 none. */
+static int next_class(const struct pool_set *set)
+{
+    uint64_t have = set->ready + set->making;
+    uint64_t missing = set->target > have ? set->target - have : 0;
+    unsigned int smallest = smallest_class(set);
+    uint32_t mix[PROTO_POOL_CLASSES];
+    int class = -1;
+
+    if (missing < set->page_size)
+        return -1;
+    pool_mix(set->page_size, set->target, mix);
+    for (unsigned int i = smallest; i <= set->bound; i++) {
+        if (set->files[i] + set->making_files[i] >= mix[i] || pool_class_size(i) > missing)
+            continue;
+        class = (int)i;
+        if (set->complete)
+            break;
+    }
+    return class < 0 ? (int)smallest : class;
+}
+
+static int make(struct service *service, struct pool_set *set, unsigned int class)
+{
+    uint64_t size = pool_class_size(class);
+    struct buffer *buffer = buffer_new();
+    struct job *job = buffer ? job_new(JOB_BUILD, buffer, pool_party) : NULL;
+
+    if (!job) {
+        buffer_free(buffer);
+        return -ENOMEM;
+    }
+    job->build = (struct build){
+        .asked = size,
+        .wanted = set->page_size,
+        .constraints = { .flags = DMABUFD_NODE_STRICT, .node = set->node },
+        .pooled = true,
+    };
+    job->set = set;
+    set->jobs++;
+    set->making += size;
+    set->making_files[class]++;
+    service->pool.files++;
+    service_submit(service, job);
+    return 0;
+}
+
+static void make_more(struct service *service, struct pool_set *set)
+{
+    int class;
+
+    while (!set->starved && set->jobs < JOBS_MAX && service->pool.files < service->pool.files_max &&
+           (class = next_class(set)) >= 0) {
+        if (make(service, set, (unsigned int)class) < 0)
+            set->starved = true;
+    }
+    if (set->ready >= set->target)
+        set->complete = true;
+}
+
+static void let_go(struct service *service, struct pool_set *set, uint64_t bytes)
+{
+    struct choice choice = { 0 };
+
+    if (choice_to_give_up(set, 0, bytes, NULL, &choice) < 0)
+        choice.count = 0;
+    for (size_t i = 0; i < choice.count; i++) {
+        pool_remove(&service->pool, set, choice.buffer[i]);
+        service->pinned++;
+        release_buffer(service, choice.buffer[i], pool_party, NULL);
+    }
+    choice_deinit(&choice);
+}
+
+static bool is_starved(const struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->set_count; i++) {
+        if (pool->sets[i].starved && pool->sets[i].ready < pool->sets[i].target)
+            return true;
+    }
+    return false;
+}
+
+void refill_kick(struct service *service)
+{
+    static const struct timeval retry = { .tv_sec = RETRY_SECONDS };
+
+    if (service->ending)
+        return;
+    for (uint32_t i = 0; i < service->pool.set_count; i++) {
+        struct pool_set *set = &service->pool.sets[i];
+
+        if (set->ready > set->target)
+            let_go(service, set, set->ready - set->target);
+        else if (service->refill.held_back == 0)
+            make_more(service, set);
+    }
+    if (is_starved(&service->pool) && !event_pending(service->refill.retry, EV_TIMEOUT, NULL))
+        event_add(service->refill.retry, &retry);
+}
+
+static void on_soon(evutil_socket_t fd, short what, void *data)
+{
+    (void)fd;
+    (void)what;
+    refill_kick(data);
+}
+
+void refill_soon(struct service *service)
+{
+    static const struct timeval soon = { .tv_usec = SOON_US };
+
+    if (!event_pending(service->refill.soon, EV_TIMEOUT, NULL))
+        event_add(service->refill.soon, &soon);
+}
+
+static void feed(struct pool_set *set)
+{
+    set->starved = false;
+    set->bound = PROTO_POOL_CLASSES - 1;
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *data)
+{
+    struct service *service = data;
+
+    (void)fd;
+    (void)what;
+    for (uint32_t i = 0; i < service->pool.set_count; i++)
+        feed(&service->pool.sets[i]);
+    refill_kick(service);
+}
+
+void refill_pages_back(struct service *service, uint64_t page_size)
+{
+    for (uint32_t i = 0; i < service->pool.set_count; i++) {
+        if (service->pool.sets[i].page_size == page_size)
+            feed(&service->pool.sets[i]);
+    }
+    refill_kick(service);
+}
+
+/* Smaller files may still be possible. */
+static void starve(struct pool_set *set, unsigned int class, const struct fault *fault)
+{
+    bool out_of_pages =
+        fault->code == DMABUFD_CODE_NO_HUGE_PAGES || fault->code == DMABUFD_CODE_NO_MEMORY;
+
+    if (out_of_pages && class > smallest_class(set)) {
+        set->bound = class - 1 < set->bound ? class - 1 : set->bound;
+        return;
+    }
+    set->starved = true;
+    if (!out_of_pages)
+        log_warning("the pool cannot be filled with pages of %llu KiB on node %u: %s",
+                    (unsigned long long)(set->page_size >> 10), set->node, fault->text);
+}
+
+void refill_done(struct service *service, struct job *job)
+{
+    unsigned int class = (unsigned int)pool_class(job->build.asked);
+    struct pool_set *set = job->set;
+    struct buffer *buffer = job->buffer;
+
+    set->jobs--;
+    set->making -= job->build.asked;
+    set->making_files[class]--;
+    service->pool.files--;
+    if (job->failed) {
+        starve(set, class, &job->fault);
+        if (buffer->fd >= 0)
+            release_keep(service, buffer, "they cannot be unpinned after they were made");
+        else
+            buffer_free(buffer);
+    } else if (service->ending || pool_add(&service->pool, set, buffer) < 0) {
+        service->pinned++;
+        release_buffer(service, buffer, pool_party, NULL);
+    } else {
+        buffer->from_pool = true;
+        set->refilled += buffer->size;
+    }
+    refill_kick(service);
+}
+
+int refill_resize(struct service *service, struct pool_set *set, uint64_t bytes,
+                  struct fault *fault)
+{
+    uint32_t mix[PROTO_POOL_CLASSES];
+    uint64_t files = 0;
+
+    if (service->ending)
+        return fault_set(fault, DMABUFD_CODE_SHUTTING_DOWN, ESHUTDOWN, "the daemon is ending");
+    if (bytes > service->memory->max_size)
+        return fault_set(fault, DMABUFD_CODE_TOO_LARGE, E2BIG,
+                         "a pool of %llu MiB is more than this host's memory (%llu MiB)",
+                         (unsigned long long)(bytes >> 20),
+                         (unsigned long long)(service->memory->max_size >> 20));
+    pool_mix(set->page_size, bytes, mix);
+    for (unsigned int i = 0; i < PROTO_POOL_CLASSES; i++)
+        files += mix[i];
+    for (uint32_t i = 0; i < service->pool.set_count; i++) {
+        if (&service->pool.sets[i] == set)
+            continue;
+        pool_mix(service->pool.sets[i].page_size, service->pool.sets[i].target, mix);
+        for (unsigned int j = 0; j < PROTO_POOL_CLASSES; j++)
+            files += mix[j];
+    }
+    if (files > service->pool.files_max)
+        return fault_set(fault, DMABUFD_CODE_LIMIT, EMFILE,
+                         "the pool would be %llu files, and the daemon's limit of descriptors "
+                         "allows %u: make it smaller or raise its LimitNOFILE=",
+                         (unsigned long long)files, service->pool.files_max);
+    set->target = bytes;
+    set->complete = false;
+    feed(set);
+    refill_kick(service);
+    return 0;
+}
+
+void refill_stop(struct service *service)
+{
+    for (uint32_t i = 0; i < service->pool.set_count; i++) {
+        struct pool_set *set = &service->pool.sets[i];
+
+        set->target = 0;
+        let_go(service, set, set->ready);
+    }
+}
+
+int refill_init(struct service *service, struct fault *fault)
+{
+    service->refill = (struct refill){ .retry = evtimer_new(service->base, on_retry, service),
+                                       .soon = evtimer_new(service->base, on_soon, service) };
+    return service->refill.retry && service->refill.soon
+               ? 0
+               : fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
+}
+
+void refill_deinit(struct service *service)
+{
+    if (service->refill.retry)
+        event_free(service->refill.retry);
+    if (service->refill.soon)
+        event_free(service->refill.soon);
+    service->refill = (struct refill){ 0 };
+}
