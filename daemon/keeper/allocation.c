@@ -26,7 +26,8 @@ static int check(const struct service *service, const struct client *client,
 /* A job that will become a buffer of the client. @fd: of memory that the client made, or -1; the
  * job's on success. */
 static int start_build(struct service *service, struct client *client, uint32_t op, uint64_t tag,
-                       const struct build *build, int *fd, struct fault *fault)
+                       const struct build *build, const struct shortfall *shortfall, int *fd,
+                       struct fault *fault)
 {
     int r = store_reserve(&service->store, client, 1, fault);
     struct buffer *buffer;
@@ -49,24 +50,13 @@ static int start_build(struct service *service, struct client *client, uint32_t 
     job->op = op;
     job->tag = tag;
     job->answer = true;
-    job->held_back = !SLIST_EMPTY(&build->given_up);
+    grant_give_up(service, client, shortfall, &job->build);
+    job->held_back = !SLIST_EMPTY(&job->build.given_up);
     service->refill.held_back += job->held_back;
     LIST_INSERT_HEAD(&client->jobs, job, client_link);
     client->job_count++;
     service_submit(service, job);
     return 0;
-}
-
-/* It was given up for nothing. */
-static void release_given_up(struct service *service, struct client *client, struct build *build)
-{
-    struct buffer *buffer;
-
-    while ((buffer = SLIST_FIRST(&build->given_up))) {
-        SLIST_REMOVE_HEAD(&build->given_up, given_link);
-        service->pinned++;
-        release_buffer(service, buffer, client_party(client), NULL);
-    }
 }
 
 int allocation_alloc(struct service *service, struct client *client,
@@ -76,6 +66,7 @@ int allocation_alloc(struct service *service, struct client *client,
     struct build build = { .asked = alloc->size,
                            .wanted = alloc->page_size,
                            .constraints = alloc->constraints };
+    struct shortfall shortfall;
     uint64_t rounded;
     int none = -1;
     int r = memory_round(service->memory, alloc->size, PAGE_4K, &rounded, fault);
@@ -83,13 +74,10 @@ int allocation_alloc(struct service *service, struct client *client,
     if (r == 0)
         r = check(service, client, &build.constraints, fault);
     if (r == 0)
-        r = grant_try(service, client, request, &build, fault);
+        r = grant_try(service, client, request, &build, &shortfall, fault);
     if (r != 0)
         return r < 0 ? r : 0;
-    r = start_build(service, client, LINK_ALLOC, request->tag, &build, &none, fault);
-    if (r < 0)
-        release_given_up(service, client, &build);
-    return r;
+    return start_build(service, client, LINK_ALLOC, request->tag, &build, &shortfall, &none, fault);
 }
 
 int allocation_register(struct service *service, struct client *client,
@@ -100,14 +88,15 @@ int allocation_register(struct service *service, struct client *client,
     struct build build = { .asked = registration->size,
                            .offset = registration->offset,
                            .constraints = registration->constraints };
+    static const struct shortfall nothing;
     int r = presented_as_memory(fds->fd[0], fault);
 
     if (r == 0)
         r = check(service, client, &build.constraints, fault);
     /* What is not taken is the channel's to close, which may take long. */
     return r < 0 ? r
-                 : start_build(service, client, LINK_REGISTER, request->tag, &build, &fds->fd[0],
-                               fault);
+                 : start_build(service, client, LINK_REGISTER, request->tag, &build, &nothing,
+                               &fds->fd[0], fault);
 }
 
 static void build_failed(struct service *service, struct job *job, struct client *client)

@@ -47,7 +47,6 @@ struct buffer {
     LIST_HEAD(, name) names;
     uint32_t holders; /* clients */
     bool chosen;      /* by choice.c, for as long as it thinks */
-    bool from_pool;
     struct buffer **chunk; /* that it was assembled from, in order; fd is a token then */
     uint32_t chunk_count;
 };

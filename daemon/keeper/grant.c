@@ -79,7 +79,6 @@ static int take_out(struct service *service, struct client *client, struct pool_
     for (size_t i = 0; i < choice->count; i++)
         pool_remove(&service->pool, set, choice->buffer[i]);
     buffer_drop_list(buffer);
-    buffer->from_pool = true;
     buffer->payer = quota_again(client->user);
     service->pinned++;
     *ret = buffer;
@@ -133,16 +132,21 @@ static int try_set(struct service *service, struct client *client, uint64_t tag,
     return r;
 }
 
-/* Pages that the kernel has not, as long as the pool has them. */
-static void give_up(struct service *service, struct pool_set *set, uint64_t size,
-                    struct build *build)
+void grant_give_up(struct service *service, const struct client *client,
+                   const struct shortfall *shortfall, struct build *build)
 {
+    struct pool_set *set = shortfall->set;
+    uint64_t size = shortfall->size;
     const struct placement placement = placement_of(&build->constraints);
-    uint64_t spare = memory_huge_free(service->memory, &placement, set->page_size);
-    uint64_t missing = spare < size ? size - spare : 0;
     struct choice choice = { 0 };
+    uint64_t spare;
 
-    if (choice_to_give_up(set, size, missing, &build->constraints, &choice) < 0)
+    /* Not for a request that will fail. */
+    if (!set || !quota_has_room(client->user, quota_kind_of(set->page_size), size))
+        return;
+    spare = memory_huge_free(service->memory, &placement, set->page_size);
+    if (choice_to_give_up(set, size, spare < size ? size - spare : 0, &build->constraints,
+                          &choice) < 0)
         choice.count = 0;
     for (size_t i = 0; i < choice.count; i++) {
         pool_remove(&service->pool, set, choice.buffer[i]);
@@ -152,12 +156,12 @@ static void give_up(struct service *service, struct pool_set *set, uint64_t size
 }
 
 int grant_try(struct service *service, struct client *client, const struct link_request *request,
-              struct build *build, struct fault *fault)
+              const struct build *build, struct shortfall *ret, struct fault *fault)
 {
-    struct pool_set *first = NULL;
-    uint64_t sizes[2], size, first_size = 0;
+    uint64_t sizes[2], size;
     size_t count = page_sizes(&service->pool, build, sizes);
 
+    *ret = (struct shortfall){ 0 };
     for (size_t i = 0; i < count; i++) {
         struct pool_set *set;
         uint64_t seen = 0;
@@ -167,10 +171,8 @@ int grant_try(struct service *service, struct client *client, const struct link_
         while ((set = next_set(&service->pool, sizes[i], &build->constraints, &seen))) {
             int r;
 
-            if (set->ready > 0 || set->target > 0) {
-                first_size = first ? first_size : size;
-                first = first ? first : set;
-            }
+            if (!ret->set && (set->ready > 0 || set->target > 0))
+                *ret = (struct shortfall){ .set = set, .size = size };
             if (set->ready < size)
                 continue;
             r = try_set(service, client, request->tag, set, size, &build->constraints, fault);
@@ -178,9 +180,7 @@ int grant_try(struct service *service, struct client *client, const struct link_
                 return r;
         }
     }
-    if (first) {
-        first->misses++;
-        give_up(service, first, first_size, build);
-    }
+    if (ret->set)
+        ret->set->misses++;
     return 0;
 }

@@ -53,6 +53,7 @@ struct pool_set {
     unsigned int bound; /* larger classes were tried in vain lately */
     bool starved;       /* the smallest too */
     bool complete;      /* was, since the target was set */
+    bool complained;    /* it is in the log why it cannot be filled */
 };
 
 struct pool {

@@ -100,6 +100,13 @@ int quota_charge(struct quota_user *user, enum quota_kind kind, uint64_t amount,
     return 0;
 }
 
+bool quota_has_room(const struct quota_user *user, enum quota_kind kind, uint64_t amount)
+{
+    uint64_t most = user->limits->most[kind], used = atomic_load(&user->used[kind]);
+
+    return amount <= most && used <= most - amount;
+}
+
 void quota_release(struct quota_user *user, enum quota_kind kind, uint64_t amount)
 {
     atomic_fetch_sub(&user->used[kind], amount);

@@ -12,6 +12,7 @@
 #define KEEPER_QUOTA_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
@@ -71,6 +72,9 @@ enum quota_kind quota_kind_of(uint64_t page_size);
  */
 int quota_charge(struct quota_user *user, enum quota_kind kind, uint64_t amount,
                  struct fault *fault);
+
+/** quota_has_room() - whether quota_charge() would succeed now. */
+bool quota_has_room(const struct quota_user *user, enum quota_kind kind, uint64_t amount);
 
 /** quota_release() - and so much less. */
 void quota_release(struct quota_user *user, enum quota_kind kind, uint64_t amount);

@@ -151,8 +151,14 @@ static void on_retry(evutil_socket_t fd, short what, void *data)
 
     (void)fd;
     (void)what;
-    for (uint32_t i = 0; i < service->pool.set_count; i++)
-        feed(&service->pool.sets[i]);
+    for (uint32_t i = 0; i < service->pool.set_count; i++) {
+        struct pool_set *set = &service->pool.sets[i];
+        const struct placement there = { .rule = DMABUFD_NODE_STRICT, .node = set->node };
+
+        if (set->starved &&
+            memory_huge_free(service->memory, &there, set->page_size) >= set->page_size)
+            feed(set);
+    }
     refill_kick(service);
 }
 
@@ -176,9 +182,10 @@ static void starve(struct pool_set *set, unsigned int class, const struct fault 
         return;
     }
     set->starved = true;
-    if (!out_of_pages)
+    if (!out_of_pages && !set->complained)
         log_warning("the pool cannot be filled with pages of %llu KiB on node %u: %s",
                     (unsigned long long)(set->page_size >> 10), set->node, fault->text);
+    set->complained = set->complained || !out_of_pages;
 }
 
 void refill_done(struct service *service, struct job *job)
@@ -201,8 +208,8 @@ void refill_done(struct service *service, struct job *job)
         service->pinned++;
         release_buffer(service, buffer, pool_party, NULL);
     } else {
-        buffer->from_pool = true;
         set->refilled += buffer->size;
+        set->complained = false;
     }
     refill_kick(service);
 }
