@@ -48,6 +48,34 @@ static void put_sharing_request(size_t which, proto_request *request)
     }
 }
 
+static void put_pool_request(size_t which, proto_request *request)
+{
+    static Dmabufd__Proto__ChunksRequest chunks = DMABUFD__PROTO__CHUNKS_REQUEST__INIT;
+    static Dmabufd__Proto__PoolRequest pool = DMABUFD__PROTO__POOL_REQUEST__INIT;
+    static Dmabufd__Proto__PoolResizeRequest resize = DMABUFD__PROTO__POOL_RESIZE_REQUEST__INIT;
+    static Dmabufd__Proto__PoolMapRequest map = DMABUFD__PROTO__POOL_MAP_REQUEST__INIT;
+
+    chunks.buffer = resize.page_size = resize.pages = UINT64_MAX;
+    chunks.first = pool.set = resize.node = UINT32_MAX;
+    /* The bodies are numbered from 40 in this order. */
+    request->body_case = (Dmabufd__Proto__Request__BodyCase)(which - SAMPLE_CHUNKS_REQUEST +
+                                                             DMABUFD__PROTO__REQUEST__BODY_CHUNKS);
+    switch (which) {
+    case SAMPLE_CHUNKS_REQUEST:
+        request->chunks = &chunks;
+        break;
+    case SAMPLE_POOL_REQUEST:
+        request->pool = &pool;
+        break;
+    case SAMPLE_POOL_RESIZE_REQUEST:
+        request->pool_resize = &resize;
+        break;
+    default:
+        request->pool_map = &map;
+        break;
+    }
+}
+
 const proto_request *sample_request(size_t which)
 {
     static Dmabufd__Proto__HelloRequest hello = DMABUFD__PROTO__HELLO_REQUEST__INIT;
@@ -90,7 +118,10 @@ const proto_request *sample_request(size_t which)
         request.status = &status;
         break;
     default:
-        put_sharing_request(which, &request);
+        if (which < SAMPLE_CHUNKS_REQUEST)
+            put_sharing_request(which, &request);
+        else
+            put_pool_request(which, &request);
         break;
     }
     return &request;
@@ -142,6 +173,7 @@ static Dmabufd__Proto__BufferReply *buffer_reply(void)
     buffer.access = DMABUFD__PROTO__ACCESS__ACCESS_READ_WRITE;
     buffer.spans.data = (uint8_t *)spans;
     buffer.spans.len = sizeof(spans);
+    buffer.chunk_count = PROTO_CHUNKS_MAX;
     return &buffer;
 }
 
@@ -223,6 +255,59 @@ static void put_sharing_reply(size_t which, proto_reply *reply)
     }
 }
 
+static Dmabufd__Proto__PoolReply *pool_reply(void)
+{
+    static Dmabufd__Proto__PoolReply pool = DMABUFD__PROTO__POOL_REPLY__INIT;
+    static uint32_t runs[PROTO_POOL_RUNS], files[PROTO_POOL_CLASSES];
+
+    memset(runs, 0xff, sizeof(runs));
+    memset(files, 0xff, sizeof(files));
+    pool.set_count = pool.set = pool.node = UINT32_MAX;
+    pool.page_size = pool.target = pool.ready = pool.largest_run = UINT64_MAX;
+    pool.grants = pool.misses = pool.refilled = UINT64_MAX;
+    pool.refilling = true;
+    pool.runs = runs;
+    pool.n_runs = PROTO_POOL_RUNS;
+    pool.files = files;
+    pool.n_files = PROTO_POOL_CLASSES;
+    return &pool;
+}
+
+static Dmabufd__Proto__PoolMapReply *pool_map_reply(void)
+{
+    static Dmabufd__Proto__PoolMapReply map = DMABUFD__PROTO__POOL_MAP_REPLY__INIT;
+    static uint8_t ready[PROTO_POOL_CELLS], held[PROTO_POOL_CELLS];
+
+    memset(ready, 0xff, sizeof(ready));
+    memset(held, 0x55, sizeof(held));
+    map.cell = UINT64_C(1) << 55;
+    map.ready.data = ready;
+    map.ready.len = sizeof(ready);
+    map.held.data = held;
+    map.held.len = sizeof(held);
+    return &map;
+}
+
+static void put_pool_reply(size_t which, proto_reply *reply)
+{
+    static Dmabufd__Proto__ChunksReply chunks = DMABUFD__PROTO__CHUNKS_REPLY__INIT;
+
+    /* The bodies are numbered from 50 in this order. */
+    reply->body_case = (Dmabufd__Proto__Reply__BodyCase)(which - SAMPLE_CHUNKS +
+                                                         DMABUFD__PROTO__REPLY__BODY_CHUNKS);
+    switch (which) {
+    case SAMPLE_CHUNKS:
+        reply->chunks = &chunks;
+        break;
+    case SAMPLE_POOL:
+        reply->pool = pool_reply();
+        break;
+    default:
+        reply->pool_map = pool_map_reply();
+        break;
+    }
+}
+
 const proto_reply *sample_reply(size_t which)
 {
     static Dmabufd__Proto__Error error = DMABUFD__PROTO__ERROR__INIT;
@@ -263,7 +348,10 @@ const proto_reply *sample_reply(size_t which)
         reply.event = &event;
         break;
     default:
-        put_sharing_reply(which, &reply);
+        if (which < SAMPLE_CHUNKS)
+            put_sharing_reply(which, &reply);
+        else
+            put_pool_reply(which, &reply);
         break;
     }
     return &reply;
