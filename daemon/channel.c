@@ -49,9 +49,14 @@ struct channel {
     struct event *hangup;
     struct event *retry; /* one-shot: close later, or too many descriptors in flight */
     size_t queued;
-    size_t queued_fds;
+    size_t queued_pairs;
     STAILQ_HEAD(, outgoing) queue;
 };
+
+static size_t pairs(const struct outgoing *out)
+{
+    return (out->fds.count + 1) / 2;
+}
 
 static void drop_first(struct channel *channel)
 {
@@ -59,7 +64,7 @@ static void drop_first(struct channel *channel)
 
     STAILQ_REMOVE_HEAD(&channel->queue, link);
     channel->queued--;
-    channel->queued_fds -= out->fds.count > 0;
+    channel->queued_pairs -= pairs(out);
     wire_fds_close(&out->fds);
     free(out);
 }
@@ -314,7 +319,7 @@ int channel_send(struct channel *channel, const void *bytes, size_t size, struct
     memcpy(out->bytes, bytes, size);
     STAILQ_INSERT_TAIL(&channel->queue, out, link);
     channel->queued++;
-    channel->queued_fds += out->fds.count > 0;
+    channel->queued_pairs += pairs(out);
     flush(channel);
     watch_room(channel);
     return 0;
@@ -325,9 +330,9 @@ size_t channel_queued(const struct channel *channel)
     return channel->queued;
 }
 
-size_t channel_queued_fds(const struct channel *channel)
+size_t channel_queued_pairs(const struct channel *channel)
 {
-    return channel->queued_fds;
+    return channel->queued_pairs;
 }
 
 void channel_pause(struct channel *channel, bool pause)

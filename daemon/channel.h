@@ -69,8 +69,9 @@ int channel_send(struct channel *channel, const void *bytes, size_t size, struct
 /** channel_queued() - datagrams not sent yet. */
 size_t channel_queued(const struct channel *channel);
 
-/** channel_queued_fds() - of these, the ones with descriptors. */
-size_t channel_queued_fds(const struct channel *channel);
+/** channel_queued_pairs() - how much of these is descriptors: two of one datagram are a pair, and so is
+ *  one alone. */
+size_t channel_queued_pairs(const struct channel *channel);
 
 /** channel_pause() - stop (true) or resume (false) reading; the peer's end is still noticed. */
 void channel_pause(struct channel *channel, bool pause);

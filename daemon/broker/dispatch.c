@@ -29,6 +29,10 @@ static const struct kind kinds[] = {
     { DMABUFD__PROTO__REQUEST__BODY_OPEN, 0, false, true, request_open },
     { DMABUFD__PROTO__REQUEST__BODY_NAMES, 0, false, true, request_names },
     { DMABUFD__PROTO__REQUEST__BODY_UNPUBLISH, 0, false, true, request_unpublish },
+    { DMABUFD__PROTO__REQUEST__BODY_CHUNKS, 0, false, true, request_chunks },
+    { DMABUFD__PROTO__REQUEST__BODY_POOL, 0, false, true, request_pool },
+    { DMABUFD__PROTO__REQUEST__BODY_POOL_RESIZE, 0, false, true, request_pool_resize },
+    { DMABUFD__PROTO__REQUEST__BODY_POOL_MAP, 0, false, true, request_pool_map },
 };
 
 static const struct kind *find(Dmabufd__Proto__Request__BodyCase body)

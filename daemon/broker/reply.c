@@ -45,6 +45,7 @@ static void reply_buffer(struct session *session, proto_reply *reply,
     body.span_count = buffer->span_count;
     body.access = (Dmabufd__Proto__Access)buffer->access;
     body.nodes = buffer->nodes;
+    body.chunk_count = buffer->chunk_count;
     if (buffer->span_count <= PROTO_SPANS_INLINE_MAX) {
         body.spans.data = (uint8_t *)buffer->spans;
         body.spans.len = buffer->span_count * sizeof(buffer->spans[0]);
@@ -162,6 +163,57 @@ static void reply_unpublish(struct session *session, proto_reply *reply)
     session_reply(session, reply, NULL);
 }
 
+static void reply_chunks(struct session *session, proto_reply *reply, struct wire_fds *fds)
+{
+    Dmabufd__Proto__ChunksReply body = DMABUFD__PROTO__CHUNKS_REPLY__INIT;
+
+    reply->body_case = DMABUFD__PROTO__REPLY__BODY_CHUNKS;
+    reply->chunks = &body;
+    session_reply(session, reply, fds);
+}
+
+static void reply_pool(struct session *session, proto_reply *reply, struct link_pool *pool)
+{
+    Dmabufd__Proto__PoolReply body = DMABUFD__PROTO__POOL_REPLY__INIT;
+
+    /* On a host without huge pages there is nothing else to say. */
+    if (pool->set_count > 0) {
+        body.set_count = pool->set_count;
+        body.set = pool->set;
+        body.node = pool->node;
+        body.page_size = pool->page_size;
+        body.target = pool->target;
+        body.ready = pool->ready;
+        body.refilling = pool->refilling != 0;
+        body.largest_run = pool->largest_run;
+        body.runs = pool->runs;
+        body.n_runs = PROTO_POOL_RUNS;
+        body.files = pool->files;
+        body.n_files = PROTO_POOL_CLASSES;
+        body.grants = pool->grants;
+        body.misses = pool->misses;
+        body.refilled = pool->refilled;
+    }
+    reply->body_case = DMABUFD__PROTO__REPLY__BODY_POOL;
+    reply->pool = &body;
+    session_reply(session, reply, NULL);
+}
+
+static void reply_pool_map(struct session *session, proto_reply *reply, struct link_pool_map *map)
+{
+    Dmabufd__Proto__PoolMapReply body = DMABUFD__PROTO__POOL_MAP_REPLY__INIT;
+    size_t count = map->count <= PROTO_POOL_CELLS ? map->count : PROTO_POOL_CELLS;
+
+    body.cell = map->cell;
+    body.ready.data = map->ready;
+    body.ready.len = count;
+    body.held.data = map->held;
+    body.held.len = count;
+    reply->body_case = DMABUFD__PROTO__REPLY__BODY_POOL_MAP;
+    reply->pool_map = &body;
+    session_reply(session, reply, NULL);
+}
+
 void reply_from_keeper(struct session *session, uint64_t request_id, struct link_reply *answer,
                        struct wire_fds *fds)
 {
@@ -199,6 +251,16 @@ void reply_from_keeper(struct session *session, uint64_t request_id, struct link
         break;
     case LINK_UNPUBLISH:
         reply_unpublish(session, &reply);
+        break;
+    case LINK_CHUNKS:
+        reply_chunks(session, &reply, fds);
+        break;
+    case LINK_POOL:
+    case LINK_POOL_RESIZE:
+        reply_pool(session, &reply, &answer->u.pool);
+        break;
+    case LINK_POOL_MAP:
+        reply_pool_map(session, &reply, &answer->u.pool_map);
         break;
     default:
         break;

@@ -204,3 +204,42 @@ REQUEST_HANDLER(request_unpublish)
     (void)fds;
     return r < 0 ? r : upstream_ask(session, request->id, &question, NULL, fault);
 }
+
+REQUEST_HANDLER(request_chunks)
+{
+    struct link_request question = {
+        .op = LINK_CHUNKS,
+        .u.chunks = { .buffer = request->chunks->buffer, .first = request->chunks->first },
+    };
+
+    (void)fds;
+    return upstream_ask(session, request->id, &question, NULL, fault);
+}
+
+REQUEST_HANDLER(request_pool)
+{
+    struct link_request question = { .op = LINK_POOL, .u.pool_set = request->pool->set };
+
+    (void)fds;
+    return upstream_ask(session, request->id, &question, NULL, fault);
+}
+
+REQUEST_HANDLER(request_pool_resize)
+{
+    const Dmabufd__Proto__PoolResizeRequest *body = request->pool_resize;
+    struct link_request question = {
+        .op = LINK_POOL_RESIZE,
+        .u.pool_size = { .page_size = body->page_size, .pages = body->pages, .node = body->node },
+    };
+
+    (void)fds;
+    return upstream_ask(session, request->id, &question, NULL, fault);
+}
+
+REQUEST_HANDLER(request_pool_map)
+{
+    struct link_request question = { .op = LINK_POOL_MAP };
+
+    (void)fds;
+    return upstream_ask(session, request->id, &question, NULL, fault);
+}

@@ -25,5 +25,9 @@ REQUEST_HANDLER(request_publish);
 REQUEST_HANDLER(request_open);
 REQUEST_HANDLER(request_names);
 REQUEST_HANDLER(request_unpublish);
+REQUEST_HANDLER(request_chunks);
+REQUEST_HANDLER(request_pool);
+REQUEST_HANDLER(request_pool_resize);
+REQUEST_HANDLER(request_pool_map);
 
 #endif

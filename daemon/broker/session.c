@@ -14,15 +14,23 @@
 #include "daemon/closer.h"
 #include "daemon/log.h"
 
-/* Requests under way and replies not read yet, together. */
+unsigned int session_room(const struct session *session)
+{
+    size_t taken = session->in_flight_pairs + channel_queued_pairs(session->channel);
+
+    return taken < SESSION_FDS_MAX ? SESSION_FDS_MAX - (unsigned int)taken : 0;
+}
+
+/* Requests under way and replies not read yet, together. What is postponed is the last that was read. */
 static bool is_full(const struct session *session)
 {
     return session->in_flight + channel_queued(session->channel) >= PROTO_IN_FLIGHT_MAX ||
-           session->in_flight_fds + channel_queued_fds(session->channel) >= SESSION_FDS_MAX;
+           session->postponed || session_room(session) == 0;
 }
 
 void session_resume(struct session *session)
 {
+    upstream_ask_postponed(session);
     if (!is_full(session))
         channel_pause(session->channel, false);
 }
@@ -151,8 +159,10 @@ static int read_groups(struct session *session, int fd)
 
 static void destroy(struct session *session)
 {
-    if (session)
+    if (session) {
         free(session->groups);
+        free(session->postponed);
+    }
     free(session);
 }
 

@@ -13,8 +13,11 @@
 
 #include "daemon/broker/broker.h"
 
-/** Questions under way and replies not read yet that have descriptors: each of these, times two, is
- *  a descriptor of the broker. Others wait. */
+/**
+ * Pairs of descriptors that a session may come to have: of questions under way as many as their
+ * answers can bring, and those of replies that the client has not read. Each of these, times two, is a
+ * descriptor of the broker. Others wait.
+ */
 #define SESSION_FDS_MAX 4
 
 /** Connections of a user over a limit that are kept for as long as it takes to tell them. */
@@ -24,6 +27,7 @@
 #define SESSION_HELLO_SECONDS 5
 
 struct asked;
+struct postponed;
 
 struct session {
     struct broker *broker;
@@ -40,8 +44,9 @@ struct session {
     bool swept;         /* was there at the last sweep */
     bool events;        /* HELLO asked for them */
     unsigned int in_flight;
-    unsigned int in_flight_fds; /* of these, questions whose answers bring descriptors */
-    LIST_HEAD(, asked) asked;   /* what the keeper owes us */
+    unsigned int in_flight_pairs; /* of descriptors, that the answers can bring */
+    LIST_HEAD(, asked) asked;     /* what the keeper owes us */
+    struct postponed *postponed;  /* what is too large for the room there is; see upstream.h */
 
     uint32_t *groups; /* SO_PEERGROUPS, the first LINK_GROUPS_MAX */
     uint32_t group_count;
@@ -78,7 +83,10 @@ void session_refuse(struct session *session, uint64_t request_id, const struct f
  */
 int session_malformed(struct session *session, const char *what);
 
-/** session_resume() - less is under way than before: read on if that was paused. */
+/** session_room() - pairs of descriptors that may still come, of SESSION_FDS_MAX. */
+unsigned int session_room(const struct session *session);
+
+/** session_resume() - less is under way than before: go on with what waited for that. */
 void session_resume(struct session *session);
 
 #endif

@@ -16,7 +16,7 @@ static void settle(struct asked *asked)
     slots_remove(&session->broker->asked, asked->tag);
     LIST_REMOVE(asked, link);
     session->in_flight--;
-    session->in_flight_fds -= asked->brings_fds;
+    session->in_flight_pairs -= asked->pairs;
     free(asked);
 }
 
@@ -31,17 +31,36 @@ static bool brings_buffer(uint32_t op)
     return op == LINK_ALLOC || op == LINK_LOOKUP || op == LINK_REGISTER || op == LINK_OPEN;
 }
 
-static size_t fds_expected(const struct link_reply *answer)
+/* What may come with the answer to a question, at most. */
+static unsigned int pairs(uint32_t op)
 {
-    if (answer->error)
-        return 0;
-    if (!brings_buffer(answer->op))
-        return answer->op == LINK_SHARE;
+    if (op == LINK_CHUNKS)
+        return (PROTO_FDS_MAX + 1) / 2;
+    return brings_buffer(op) || op == LINK_SHARE;
+}
+
+static size_t fds_of_buffer(const struct link_reply *answer)
+{
     return (answer->op == LINK_ALLOC || answer->op == LINK_OPEN ? 1U : 0U) +
            (answer->u.buffer.span_count > PROTO_SPANS_INLINE_MAX ? 1U : 0U);
 }
 
-/* We had no descriptor free for those of the answer: the buffer goes back, the client is told. */
+/* Whether those that the answer speaks of are there. How many chunks a buffer has, the keeper knows. */
+static bool fds_complete(const struct link_reply *answer, size_t count)
+{
+    if (answer->error)
+        return count == 0;
+    if (answer->op == LINK_CHUNKS)
+        return count >= 1 && count <= PROTO_FDS_MAX;
+    if (answer->op == LINK_SHARE)
+        return count == 1;
+    return count == (brings_buffer(answer->op) ? fds_of_buffer(answer) : 0);
+}
+
+/*
+ * We had no descriptor free for those of the answer: the client is told, and a buffer that it does not
+ * learn of goes back. One whose chunks it asked for, it holds already.
+ */
 static void refuse_for_lost_fds(struct session *session, uint64_t request_id,
                                 const struct link_reply *answer)
 {
@@ -90,7 +109,7 @@ static int on_message(void *data, const void *bytes, size_t size, struct wire_fd
     session = asked->session;
     request_id = asked->request_id;
     settle(asked);
-    if (fds->count == fds_expected(&answer))
+    if (fds_complete(&answer, fds->count))
         reply_from_keeper(session, request_id, &answer, fds);
     else
         refuse_for_lost_fds(session, request_id, &answer);
@@ -191,21 +210,46 @@ bool upstream_is_asked(const struct session *session, uint64_t request_id)
     return false;
 }
 
+static int postpone(struct session *session, uint64_t request_id,
+                    const struct link_request *question, struct fault *fault)
+{
+    session->postponed = malloc(sizeof(*session->postponed));
+    if (!session->postponed)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
+    *session->postponed = (struct postponed){ .request_id = request_id, .question = *question };
+    return 0;
+}
+
+void upstream_ask_postponed(struct session *session)
+{
+    CLEANUP_FREE struct postponed *postponed = NULL;
+    struct fault fault = { 0 };
+
+    if (!session->postponed || pairs(session->postponed->question.op) > session_room(session))
+        return;
+    postponed = TAKE_PTR(session->postponed);
+    if (upstream_ask(session, postponed->request_id, &postponed->question, NULL, &fault) < 0)
+        session_refuse(session, postponed->request_id, &fault);
+}
+
 int upstream_ask(struct session *session, uint64_t request_id, struct link_request *question,
                  struct wire_fds *fds, struct fault *fault)
 {
-    struct asked *asked = calloc(1, sizeof(*asked));
+    struct asked *asked;
 
+    if (pairs(question->op) > session_room(session))
+        return postpone(session, request_id, question, fault);
+    asked = calloc(1, sizeof(*asked));
     if (!asked || slots_add(&session->broker->asked, asked, &asked->tag) < 0) {
         free(asked);
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
     }
     asked->session = session;
     asked->request_id = request_id;
-    asked->brings_fds = brings_buffer(question->op) || question->op == LINK_SHARE;
+    asked->pairs = pairs(question->op);
     LIST_INSERT_HEAD(&session->asked, asked, link);
     session->in_flight++;
-    session->in_flight_fds += asked->brings_fds;
+    session->in_flight_pairs += asked->pairs;
     question->tag = asked->tag;
     question->client = session->id;
     if (channel_send(session->broker->link, question, sizeof(*question), fds) < 0) {

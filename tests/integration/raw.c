@@ -235,6 +235,56 @@ size_t raw_unpublish(void *out, uint64_t id, const char *name)
     return raw_pack(&request, out);
 }
 
+size_t raw_chunks(void *out, uint64_t id, uint64_t buffer, uint32_t first)
+{
+    Dmabufd__Proto__ChunksRequest body = DMABUFD__PROTO__CHUNKS_REQUEST__INIT;
+    proto_request request = DMABUFD__PROTO__REQUEST__INIT;
+
+    body.buffer = buffer;
+    body.first = first;
+    request.id = id;
+    request.body_case = DMABUFD__PROTO__REQUEST__BODY_CHUNKS;
+    request.chunks = &body;
+    return raw_pack(&request, out);
+}
+
+size_t raw_pool(void *out, uint64_t id, uint32_t set)
+{
+    Dmabufd__Proto__PoolRequest body = DMABUFD__PROTO__POOL_REQUEST__INIT;
+    proto_request request = DMABUFD__PROTO__REQUEST__INIT;
+
+    body.set = set;
+    request.id = id;
+    request.body_case = DMABUFD__PROTO__REQUEST__BODY_POOL;
+    request.pool = &body;
+    return raw_pack(&request, out);
+}
+
+size_t raw_pool_resize(void *out, uint64_t id, uint64_t page_size, uint32_t node, uint64_t pages)
+{
+    Dmabufd__Proto__PoolResizeRequest body = DMABUFD__PROTO__POOL_RESIZE_REQUEST__INIT;
+    proto_request request = DMABUFD__PROTO__REQUEST__INIT;
+
+    body.page_size = page_size;
+    body.node = node;
+    body.pages = pages;
+    request.id = id;
+    request.body_case = DMABUFD__PROTO__REQUEST__BODY_POOL_RESIZE;
+    request.pool_resize = &body;
+    return raw_pack(&request, out);
+}
+
+size_t raw_pool_map(void *out, uint64_t id)
+{
+    Dmabufd__Proto__PoolMapRequest body = DMABUFD__PROTO__POOL_MAP_REQUEST__INIT;
+    proto_request request = DMABUFD__PROTO__REQUEST__INIT;
+
+    request.id = id;
+    request.body_case = DMABUFD__PROTO__REQUEST__BODY_POOL_MAP;
+    request.pool_map = &body;
+    return raw_pack(&request, out);
+}
+
 int raw_send_allocate(int sock, uint64_t id, uint64_t size)
 {
     unsigned char bytes[PROTO_REQUEST_MAX];

@@ -55,6 +55,10 @@ size_t raw_publish(void *out, uint64_t id, uint64_t buffer, const char *name, ui
 size_t raw_open(void *out, uint64_t id, const char *name, uint32_t access);
 size_t raw_names(void *out, uint64_t id, const char *after);
 size_t raw_unpublish(void *out, uint64_t id, const char *name);
+size_t raw_chunks(void *out, uint64_t id, uint64_t buffer, uint32_t first);
+size_t raw_pool(void *out, uint64_t id, uint32_t set);
+size_t raw_pool_resize(void *out, uint64_t id, uint64_t page_size, uint32_t node, uint64_t pages);
+size_t raw_pool_map(void *out, uint64_t id);
 
 /** Requests, packed and sent. Return: 0 or a negative errno. */
 int raw_send_allocate(int sock, uint64_t id, uint64_t size);

@@ -62,6 +62,7 @@ unit_programs = \
 	tests/unit/test-store \
 	tests/unit/test-store-find \
 	tests/unit/test-upstream \
+	tests/unit/test-upstream-pool \
 	tests/unit/test-watch \
 	tests/unit/test-store-limits \
 	tests/unit/test-turns \
@@ -233,6 +234,10 @@ tests_unit_test_store_find_LDADD = $(unit_ldadd)
 tests_unit_test_upstream_SOURCES = tests/unit/test-upstream.c
 tests_unit_test_upstream_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_upstream_LDADD = $(unit_ldadd)
+
+tests_unit_test_upstream_pool_SOURCES = tests/unit/test-upstream-pool.c
+tests_unit_test_upstream_pool_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_upstream_pool_LDADD = $(unit_ldadd)
 
 tests_unit_test_watch_SOURCES = tests/unit/test-watch.c
 tests_unit_test_watch_CPPFLAGS = $(unit_cppflags)

@@ -112,14 +112,14 @@ static void one_unread_holds_back(void **state)
     end_queue('d', true);
     end_pump();
     assert_int_equal(channel_queued(end_a.channel), 3);
-    assert_int_equal(channel_queued_fds(end_a.channel), 2);
+    assert_int_equal(channel_queued_pairs(end_a.channel), 2);
     assert_int_equal(end_peer_reads(true), 'a');
     assert_int_equal(end_peer_reads(true), '-');
     assert_int_equal(end_a.drained, 0);
     end_pump();
     /* b may go, c follows as it carries nothing, d waits for both. */
     assert_int_equal(channel_queued(end_a.channel), 1);
-    assert_int_equal(channel_queued_fds(end_a.channel), 1);
+    assert_int_equal(channel_queued_pairs(end_a.channel), 1);
     assert_int_equal(end_a.drained, 1);
     assert_int_equal(end_peer_reads(true), 'b');
     end_pump();

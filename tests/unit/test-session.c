@@ -335,6 +335,69 @@ static void so_many_bring_descriptors(void **state)
     close(sock);
 }
 
+/* One whose answer brings up to four counts twice, and waits where there is room for one only. */
+static void chunks_take_two_places(void **state)
+{
+    unsigned char bytes[PROTO_REQUEST_MAX];
+    uint64_t tags[16], client;
+    struct link_reply answer = { .op = LINK_ALLOC };
+    int sock = broker_rig_greeted(&client);
+    const struct session *session = slots_get(&broker_rig.broker.sessions, client);
+    struct link_request asked;
+
+    (void)state;
+    for (uint64_t id = 2; id < 5; id++)
+        assert_int_equal(raw_send_allocate(sock, id, 4096), 0);
+    assert_int_equal(raw_send(sock, bytes, raw_chunks(bytes, 5, 42, 8), -1, 0), 0);
+    assert_int_equal(raw_send_status(sock, 6), 0);
+    assert_int_equal(arrived(tags, 10), 3);
+    assert_int_equal(session->in_flight_pairs, 3);
+    /* The first answer is on its way to the client and leaves room, and then it is the turn of the
+     * question that waited, not of what came behind it. */
+    answer.tag = tags[0];
+    broker_rig_answer(&answer, STDIN_FILENO, 1);
+    assert_true(broker_rig_asked(&asked, NULL));
+    assert_int_equal(asked.op, LINK_CHUNKS);
+    assert_int_equal(asked.u.chunks.buffer, 42);
+    assert_int_equal(asked.u.chunks.first, 8);
+    assert_int_equal(session->in_flight_pairs, SESSION_FDS_MAX);
+    assert_true(asks_nothing());
+    /* Four descriptors that the client does not read yet are two pairs, too. */
+    answer = (struct link_reply){ .op = LINK_CHUNKS, .tag = asked.tag };
+    broker_rig_answer(&answer, STDIN_FILENO, 4);
+    assert_int_equal(session->in_flight_pairs, 2);
+    assert_int_equal(channel_queued_pairs(session->channel), 2);
+    assert_true(asks_nothing());
+    broker_rig_reply(sock, &reply);
+    assert_int_equal(reply.message->id, 2);
+    wire_fds_close(&reply.fds);
+    broker_rig_reply(sock, &reply);
+    assert_int_equal(reply.message->id, 5);
+    assert_int_equal(reply.message->body_case, DMABUFD__PROTO__REPLY__BODY_CHUNKS);
+    assert_int_equal(reply.fds.count, 4);
+    wire_fds_close(&reply.fds);
+    broker_rig_expect(LINK_STATUS, client);
+    close(sock);
+}
+
+/* Whoever leaves takes along what it could not ask yet. */
+static void what_waits_ends_with_its_client(void **state)
+{
+    unsigned char bytes[PROTO_REQUEST_MAX];
+    uint64_t tags[16], client;
+    int sock = broker_rig_greeted(&client);
+
+    (void)state;
+    for (uint64_t id = 2; id < 5; id++)
+        assert_int_equal(raw_send_allocate(sock, id, 4096), 0);
+    assert_int_equal(raw_send(sock, bytes, raw_chunks(bytes, 5, 42, 0), -1, 0), 0);
+    assert_int_equal(arrived(tags, 10), 3);
+    close(sock);
+    broker_rig_expect(LINK_CLIENT_GONE, client);
+    assert_true(asks_nothing());
+    assert_int_equal(sessions(), 0);
+}
+
 /* Replies that wait for the client to read, here beyond what its socket takes, count as well. */
 static void who_does_not_read_is_not_read(void **state)
 {
@@ -400,6 +463,8 @@ int main(void)
         TEST(descriptors_that_do_not_fit),
         TEST(so_many_are_under_way),
         TEST(so_many_bring_descriptors),
+        TEST(chunks_take_two_places),
+        TEST(what_waits_ends_with_its_client),
         TEST(who_does_not_read_is_not_read),
         TEST(full_is_only_its_own_matter),
     };

@@ -2,7 +2,7 @@
 /*
  * daemon/broker/upstream.h: each question reaches the keeper as it was asked, each answer the client
  * that asked, whatever order they come in and whoever has left meanwhile; and the broker ends with
- * its link.
+ * its link. Chunks and the pool are in test-upstream-pool.c.
  */
 #include "tests/unit/cmocka-all.h"
 
