@@ -316,6 +316,19 @@ void arena_release(struct arena *arena, const struct arena_range *range)
     mark_holed(arena, range);
 }
 
+void arena_abandon(struct arena *arena, const struct arena_range *range, uint64_t mapped, bool lost)
+{
+    if (lost) {
+        /* Not so much as one page beyond: that may be another thread's. */
+        if (mapped > 0)
+            munmap(arena_pointer(arena, range), mapped);
+    } else if (mapped > 0) {
+        arena_release(arena, range);
+    } else {
+        arena_unplace(arena, range);
+    }
+}
+
 /*
  * An entry without a run stands for more than ARENA_RUN_MAX granules, so the one that many further
  * on is in the same run, and has the rest. An entry of 0 on the way means that the buffer is being

@@ -106,13 +106,22 @@ int arena_place(struct arena *arena, uint64_t size, uint64_t page_size,
 void arena_unplace(struct arena *arena, const struct arena_range *range);
 
 /**
- * arena_map() - put the memory of @fd from @start on at its place
+ * arena_map() - put the memory of @fd from @start on at its place, or at a part of one
  * @access: as @fd is open
  * Return: 0 or a negative errno of mmap(2). After -ENOMEM the place is lost and must not be given
  * back; after another it is as it was.
  */
 int arena_map(struct arena *arena, const struct arena_range *range, int fd, uint64_t start,
               enum dmabufd_access access, struct fault *fault);
+
+/**
+ * arena_abandon() - take back a place that was filled part by part, up to an arena_map() that failed
+ * @mapped: bytes from its beginning on that hold memory
+ * @lost: what is behind them is lost, by that arena_map(); then nothing is given back, since the place
+ *        is one for whoever gets it next
+ */
+void arena_abandon(struct arena *arena, const struct arena_range *range, uint64_t mapped,
+                   bool lost);
 
 /** arena_publish() - write the entries: from now on the range translates. */
 void arena_publish(struct arena *arena, const struct arena_range *range,

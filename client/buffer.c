@@ -12,9 +12,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "client/call.h"
+#include "client/chunks.h"
+#include "client/inspect.h"
 #include "client/last-error.h"
 #include "common/segments.h"
 #include "proto/spantable.h"
@@ -39,37 +40,6 @@ static void buffer_destroy(dmabufd_buffer *buffer)
     fd_close(&buffer->fd);
     free(buffer->spans);
     free(buffer);
-}
-
-/*
- * The memory must be there in full: a page that is missing, or that a co-holder could cut off,
- * would be a SIGBUS for the program, or another page than the one whose address was given out.
- */
-static int check_memory(dmabufd *d, const dmabufd_buffer *buffer, bool is_new, struct fault *fault)
-{
-    struct stat st;
-    int seals;
-
-    if (fstat(buffer->fd, &st) < 0)
-        return fault_set(fault, DMABUFD_CODE_OK, errno, "cannot look at the buffer: %s",
-                         strerror(errno));
-    if ((fcntl(buffer->fd, F_GETFL) & O_ACCMODE) !=
-        (buffer->access == DMABUFD_READ_ONLY ? O_RDONLY : O_RDWR))
-        return call_violation(d, "a buffer with another right than its descriptor has", fault);
-    if (buffer->registered)
-        return 0;
-    if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != buffer->size)
-        return call_violation(d, "a buffer whose memory has another size", fault);
-    seals = fcntl(buffer->fd, F_GET_SEALS);
-    if (seals < 0 || !(seals & F_SEAL_SHRINK) || (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)))
-        return call_violation(d, "a buffer that is not sealed as it has to be", fault);
-    if ((uint64_t)st.st_blocks >= buffer->size / 512)
-        return 0;
-    if (is_new)
-        return call_violation(d, "a buffer whose pages are not all there", fault);
-    return fault_set(fault, DMABUFD_CODE_OK, ENXIO,
-                     "pages of the buffer are missing: somebody who holds it punched a hole into "
-                     "its memory");
 }
 
 static int read_spans(dmabufd *d, const struct reply_buffer *granted, struct wire_fds *fds,
@@ -97,7 +67,7 @@ static int read_spans(dmabufd *d, const struct reply_buffer *granted, struct wir
 }
 
 /* Gives a buffer whose facts are checked its place and its entries. */
-static int place(dmabufd *d, dmabufd_buffer *buffer, struct fault *fault)
+static int place(dmabufd *d, dmabufd_buffer *buffer, bool is_new, struct fault *fault)
 {
     struct arena_range range;
     int r;
@@ -108,12 +78,15 @@ static int place(dmabufd *d, dmabufd_buffer *buffer, struct fault *fault)
         return call_violation(d, "a buffer at an address that no page can have", fault);
     if (r < 0)
         return r;
-    r = arena_map(&d->arena, &range, buffer->fd, buffer->start, buffer->access, fault);
-    if (r < 0) {
-        if (r != -ENOMEM)
-            arena_unplace(&d->arena, &range);
-        return r;
+    if (buffer->chunk_count > 0) {
+        r = chunks_map(d, buffer, &range, is_new, fault);
+    } else {
+        r = arena_map(&d->arena, &range, buffer->fd, buffer->start, buffer->access, fault);
+        if (r < 0)
+            arena_abandon(&d->arena, &range, 0, r == -ENOMEM);
     }
+    if (r < 0)
+        return r;
     buffer->range = range;
     buffer->zone = &d->arena.zone[range.zone];
     buffer->data = arena_pointer(&d->arena, &range);
@@ -123,7 +96,7 @@ static int place(dmabufd *d, dmabufd_buffer *buffer, struct fault *fault)
 
 /* As buffer_adopt(), but leaves the grant to the caller if it fails. */
 static int adopt(dmabufd *d, const struct reply_buffer *granted, struct wire_fds *fds, int *fd,
-                 const uint64_t *start, dmabufd_buffer **ret, struct fault *fault)
+                 const uint64_t *start, bool is_new, dmabufd_buffer **ret, struct fault *fault)
 {
     dmabufd_buffer *buffer = calloc(1, sizeof(*buffer));
     size_t fds_before = *fd < 0;
@@ -139,16 +112,18 @@ static int adopt(dmabufd *d, const struct reply_buffer *granted, struct wire_fds
                                 .pin = granted->pin,
                                 .access = granted->access,
                                 .nodes = granted->nodes,
+                                .chunk_count = granted->chunk_count,
                                 .registered = start != NULL,
                                 .start = start ? *start : 0,
                                 .fd = -1 };
     r = read_spans(d, granted, fds, fds_before, buffer, fault);
     if (r == 0) {
         buffer->fd = fds_before ? wire_fds_take(fds, 0) : TAKE_FD(*fd);
-        r = check_memory(d, buffer, fds_before > 0, fault);
+        r = buffer->chunk_count > 0 ? inspect_token(d, buffer, fault)
+                                    : inspect_memory(d, buffer, is_new, fault);
     }
     if (r == 0)
-        r = place(d, buffer, fault);
+        r = place(d, buffer, is_new, fault);
     if (r < 0) {
         buffer_destroy(buffer);
         return r;
@@ -168,7 +143,7 @@ static int adopt(dmabufd *d, const struct reply_buffer *granted, struct wire_fds
     return 0;
 }
 
-int buffer_adopt(dmabufd *d, struct reply *reply, int *fd, const uint64_t *start,
+int buffer_adopt(dmabufd *d, struct reply *reply, int *fd, const uint64_t *start, bool is_new,
                  dmabufd_buffer **ret, struct fault *fault)
 {
     int r;
@@ -177,7 +152,7 @@ int buffer_adopt(dmabufd *d, struct reply *reply, int *fd, const uint64_t *start
         r = fault_set(fault, DMABUFD_CODE_OK, EMFILE,
                       "this process has no descriptor free for the buffer: raise RLIMIT_NOFILE");
     else
-        r = adopt(d, &reply->buffer, &reply->fds, fd, start, ret, fault);
+        r = adopt(d, &reply->buffer, &reply->fds, fd, start, is_new, ret, fault);
     wire_fds_close(&reply->fds);
     if (r < 0 && r != -EPROTO)
         give_up(d, reply->buffer.id, NULL);
@@ -262,7 +237,7 @@ int dmabufd_alloc_constrained(dmabufd *d, uint64_t size, uint64_t page_size,
         wire_fds_close(&reply.fds);
         return call_violation(d, "a buffer that was not asked for", fault);
     }
-    r = buffer_adopt(d, &reply, &none, NULL, &buffer, fault);
+    r = buffer_adopt(d, &reply, &none, NULL, true, &buffer, fault);
     if (r == 0)
         r = check_promise(d, buffer, constraints, fault);
     if (r == 0)
@@ -332,7 +307,7 @@ int dmabufd_lookup(dmabufd *d, int fd, dmabufd_buffer **ret)
     r = call_run(d, &request, &sent, DMABUFD__PROTO__REPLY__BODY_BUFFER, &reply, fault);
     if (r < 0)
         return r;
-    return buffer_adopt(d, &reply, &copy, NULL, ret, fault);
+    return buffer_adopt(d, &reply, &copy, NULL, false, ret, fault);
 }
 
 int dmabufd_register(dmabufd *d, int fd, uint64_t offset, uint64_t size,
@@ -367,11 +342,11 @@ int dmabufd_register(dmabufd *d, int fd, uint64_t offset, uint64_t size,
     r = call_run(d, &request, &sent, DMABUFD__PROTO__REPLY__BODY_BUFFER, &reply, fault);
     if (r < 0)
         return r;
-    if (reply.buffer.size != size) {
+    if (reply.buffer.size != size || reply.buffer.chunk_count > 0) {
         wire_fds_close(&reply.fds);
         return call_violation(d, "a buffer that was not asked for", fault);
     }
-    r = buffer_adopt(d, &reply, &copy, &offset, &buffer, fault);
+    r = buffer_adopt(d, &reply, &copy, &offset, false, &buffer, fault);
     if (r == 0)
         r = check_promise(d, buffer, constraints, fault);
     if (r == 0)
@@ -458,6 +433,11 @@ uint64_t dmabufd_buffer_nodes(const dmabufd_buffer *buffer)
 int dmabufd_buffer_fd(const dmabufd_buffer *buffer)
 {
     return buffer->fd;
+}
+
+uint32_t dmabufd_buffer_chunk_count(const dmabufd_buffer *buffer)
+{
+    return buffer->chunk_count ? buffer->chunk_count : 1;
 }
 
 const struct dmabufd_span *dmabufd_buffer_spans(const dmabufd_buffer *buffer, size_t *ret_count)

@@ -17,7 +17,8 @@ struct dmabufd_buffer {
     enum dmabufd_address_mode mode;
     enum dmabufd_pin pin;
     enum dmabufd_access access;
-    uint64_t nodes; /* as dmabufd_buffer_nodes() tells */
+    uint64_t nodes;       /* as dmabufd_buffer_nodes() tells */
+    uint32_t chunk_count; /* 0: one memfd, which fd is; else fd is a token */
     int fd;
     uint64_t start;  /* of registered memory in its file, bytes */
     bool registered; /* the program made the memory */
@@ -31,9 +32,10 @@ struct dmabufd_buffer {
  * @fd: the caller's descriptor of a looked-up buffer or of registered memory, which becomes the
  *      buffer's on success; -1: it comes with the grant
  * @start: of registered memory in its file, else NULL
- * Return: 0; -EMFILE; -ENOMEM; -ENXIO; -EPROTO.
+ * @is_new: nobody else can have done anything to it yet
+ * Return: 0; -EMFILE; -ENOMEM; -ENXIO; -ENOTCONN; -EPROTO.
  */
-int buffer_adopt(dmabufd *d, struct reply *reply, int *fd, const uint64_t *start,
+int buffer_adopt(dmabufd *d, struct reply *reply, int *fd, const uint64_t *start, bool is_new,
                  dmabufd_buffer **ret, struct fault *fault);
 
 /** buffer_drop_all() - forget every buffer of a connection that is about to end; tells nobody. */

@@ -238,6 +238,12 @@ static int run(dmabufd *d, proto_request *request, const struct wire_fds *fds, s
     return r;
 }
 
+static bool may_bring_fds(Dmabufd__Proto__Reply__BodyCase kind)
+{
+    return kind == DMABUFD__PROTO__REPLY__BODY_BUFFER ||
+           kind == DMABUFD__PROTO__REPLY__BODY_SHARE || kind == DMABUFD__PROTO__REPLY__BODY_CHUNKS;
+}
+
 int call_run(dmabufd *d, proto_request *request, const struct wire_fds *fds,
              Dmabufd__Proto__Reply__BodyCase expected, struct reply *ret, struct fault *fault)
 {
@@ -253,8 +259,7 @@ int call_run(dmabufd *d, proto_request *request, const struct wire_fds *fds,
         wire_fds_close(&ret->fds);
         return r;
     }
-    if (ret->kind != DMABUFD__PROTO__REPLY__BODY_BUFFER &&
-        ret->kind != DMABUFD__PROTO__REPLY__BODY_SHARE && (ret->fds.count > 0 || ret->fds.lost)) {
+    if (!may_bring_fds(ret->kind) && (ret->fds.count > 0 || ret->fds.lost)) {
         wire_fds_close(&ret->fds);
         return call_violation(d, "a descriptor where none belongs", fault);
     }

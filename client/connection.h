@@ -6,9 +6,12 @@
  *   one request and its reply, and the end       call.c
  *   what the reply says                          reply.c
  *   buffers held through it                      buffer.c
+ *   of several memfds                            chunks.c
+ *   what may be mapped                           inspect.c
  *   what happens unasked                         event.c
  *   where they are mapped, what they translate   arena.c
  *   what a forked child must not do              registry.c
+ *   the daemon's pool                            pool.c
  *   objects in buffers                           heap*.c, on top of all this
  *
  * Locks, in the order in which they may be taken: the registry's, then one connection's, then that

@@ -101,6 +101,37 @@ struct dmabufd_name_info {
     uint32_t holders; /**< connections that hold the buffer */
 };
 
+/** Sizes of ready memory, and of its runs, that the pool tells apart: 2 MiB << i. */
+#define DMABUFD_POOL_CLASSES 10
+#define DMABUFD_POOL_RUNS    24
+/** Cells of a dmabufd_pool_map, at most. */
+#define DMABUFD_POOL_CELLS 512
+
+/** struct dmabufd_pool_set - ready memory in huge pages of one size on one NUMA node */
+struct dmabufd_pool_set {
+    uint64_t page_size;   /**< bytes */
+    uint32_t node;        /**< NUMA node */
+    uint32_t refilling;   /**< 1: work on the difference of target and ready goes on; 0 with less
+                               ready than that: huge pages are missing */
+    uint64_t target;      /**< bytes that are to be ready */
+    uint64_t ready;       /**< bytes that are: pinned, resolved, zeroed, nobody's */
+    uint64_t largest_run; /**< physically adjacent, bytes */
+    uint64_t grants;      /**< buffers that came from it */
+    uint64_t misses;      /**< buffers that could have, if it had had what they needed */
+    uint64_t refilled;    /**< bytes made ready since the daemon started */
+    uint32_t runs[DMABUFD_POOL_RUNS]; /**< how many of 2 MiB << i or more, and less than twice */
+    uint32_t
+        files[DMABUFD_POOL_CLASSES]; /**< how many of 2 MiB << i in one piece: one grant each */
+};
+
+/** struct dmabufd_pool_map - where memory of the pool is, in addresses */
+struct dmabufd_pool_map {
+    uint64_t cell;                     /**< cell n: addresses from n * this on, bytes */
+    uint32_t count;                    /**< of cells */
+    uint8_t ready[DMABUFD_POOL_CELLS]; /**< how much of a cell is ready, in 255ths, rounded up */
+    uint8_t held[DMABUFD_POOL_CELLS];  /**< the same of what clients hold in huge pages */
+};
+
 /**
  * dmabufd_connect() - connect and say hello
  * @ret: receives the connection; end it with dmabufd_disconnect()
@@ -312,8 +343,21 @@ enum dmabufd_access dmabufd_buffer_access(const dmabufd_buffer *buffer);
  * Pass it to another process (SCM_RIGHTS, or inherit a dup) to share the buffer. Stays the
  * library's: dup it to keep it. Whoever has it can do with the memory what dmabufd_buffer_access()
  * says; dmabufd_share() makes one for reading only.
+ *
+ * Of a buffer with chunks (dmabufd_buffer_chunk_count()) it is a token, good for dmabufd_lookup() and
+ * for nothing else: mapped by hand it shows an empty page.
  */
 int dmabufd_buffer_fd(const dmabufd_buffer *buffer);
+
+/**
+ * dmabufd_buffer_chunk_count() - of how many files of memory it was assembled
+ *
+ * To meet constraints, the daemon may put several pieces of its pool one behind the other. Its data,
+ * spans and translations are the same as of any other buffer; only its descriptor is not.
+ *
+ * Return: 1, or 2 to 250.
+ */
+uint32_t dmabufd_buffer_chunk_count(const dmabufd_buffer *buffer);
 
 /**
  * dmabufd_buffer_spans() - the scatter list
@@ -438,6 +482,40 @@ int dmabufd_names(dmabufd *d, struct dmabufd_name_info **ret_list, size_t *ret_c
  * Return: 0; -ENOTCONN; -ENOMEM; -EPROTO.
  */
 int dmabufd_get_status(dmabufd *d, struct dmabufd_status *ret);
+
+/**
+ * dmabufd_pool() - the daemon's pool: huge pages that it holds ready
+ * @ret_list: malloc'ed array, free() it, a set for each size of huge page and NUMA node of the host;
+ *            NULL if there is none
+ * @ret_count: sets
+ * Return: 0; -ENOTCONN; -EPROTO; -ENOMEM.
+ */
+int dmabufd_pool(dmabufd *d, struct dmabufd_pool_set **ret_list, size_t *ret_count);
+
+/**
+ * dmabufd_pool_resize() - how many pages a set of the pool is to hold ready
+ * @page_size: bytes, 2097152 or 1073741824
+ * @node: NUMA node
+ * @pages: huge pages that the host has already (vm.nr_hugepages): the pool does not make them. 0: none
+ * @ret: the set as it is at once: pages come and go afterwards. NULL is allowed
+ *
+ * For root and the user that runs the daemon.
+ *
+ * Return: 0; -EPERM: another user; -EOPNOTSUPP: no such size or node on this host; -E2BIG: more pages
+ * than the host has; -EMFILE: more files than the daemon's limit of descriptors allows for;
+ * -ESHUTDOWN; -ENOTCONN; -EPROTO; -ENOMEM.
+ */
+int dmabufd_pool_resize(dmabufd *d, uint64_t page_size, uint32_t node, uint64_t pages,
+                        struct dmabufd_pool_set *ret);
+
+/**
+ * dmabufd_pool_get_map() - where memory of the pool is
+ *
+ * For root and the user that runs the daemon: it tells of addresses that are not the caller's.
+ *
+ * Return: 0; -EPERM: another user; -ENOTCONN; -EPROTO; -ENOMEM.
+ */
+int dmabufd_pool_get_map(dmabufd *d, struct dmabufd_pool_map *ret);
 
 /**
  * dmabufd_last_error() - why the last failed call of this thread failed

@@ -7,6 +7,7 @@ libclient_la_SOURCES = \
 	client/batch.c \
 	client/buffer.c client/buffer.h \
 	client/call.c client/call.h \
+	client/chunks.c client/chunks.h \
 	client/connection.c client/connection.h \
 	client/event.c client/event.h \
 	client/heap.c client/heap.h \
@@ -17,7 +18,9 @@ libclient_la_SOURCES = \
 	client/heap-pages.c client/heap-pages.h \
 	client/heap-slab.c client/heap-slab.h \
 	client/heap-supply.c client/heap-supply.h \
+	client/inspect.c client/inspect.h \
 	client/last-error.c client/last-error.h \
+	client/pool.c \
 	client/query.c \
 	client/registry.c client/registry.h \
 	client/reply.c client/reply.h \
@@ -89,6 +92,21 @@ tests_unit_test_events_SOURCES = tests/unit/test-events.c \
 	tests/unit/fake-daemon.c tests/unit/fake-daemon.h
 tests_unit_test_events_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_events_LDADD = libclient.la $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test-chunks tests/unit/test-client-pool
+TESTS += tests/unit/test-chunks tests/unit/test-client-pool
+tests_unit_test_chunks_SOURCES = tests/unit/test-chunks.c \
+	tests/unit/chunk-stage.c tests/unit/chunk-stage.h \
+	tests/unit/fake-daemon.c tests/unit/fake-daemon.h \
+	tests/unit/support.c tests/unit/support.h
+tests_unit_test_chunks_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_chunks_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mmap64
+tests_unit_test_chunks_LDADD = libclient.la $(CMOCKA_LIBS)
+tests_unit_test_client_pool_SOURCES = tests/unit/test-client-pool.c \
+	tests/unit/fake-daemon.c tests/unit/fake-daemon.h \
+	tests/unit/support.c tests/unit/support.h
+tests_unit_test_client_pool_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_client_pool_LDADD = libclient.la $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/test-heap tests/unit/test-heap-rules tests/unit/test-heap-threads
 TESTS += tests/unit/test-heap tests/unit/test-heap-rules tests/unit/test-heap-threads

@@ -7,6 +7,7 @@
 
 #define PAGE_MIN  UINT64_C(4096)
 #define PAGE_MAX  (UINT64_C(1) << 30)
+#define HUGE_MIN  (UINT64_C(1) << 21)
 #define ERRNO_MAX 4095
 
 /* Texts end up on terminals and in logs of the program: nothing but visible characters. Bytes above
@@ -104,6 +105,9 @@ static const char *parse_buffer(const Dmabufd__Proto__BufferReply *message,
     if (message->span_count == 0 || message->span_count > message->size / PAGE_MIN ||
         message->spans.len > sizeof(ret->inline_spans))
         return "a buffer with an impossible number of spans";
+    if (message->chunk_count == 1 || message->chunk_count > PROTO_CHUNKS_MAX ||
+        message->chunk_count > message->size / message->page_size)
+        return "a buffer with an impossible number of chunks";
     ret->id = message->buffer;
     ret->size = message->size;
     ret->page_size = message->page_size;
@@ -111,6 +115,7 @@ static const char *parse_buffer(const Dmabufd__Proto__BufferReply *message,
     ret->pin = (enum dmabufd_pin)message->pin;
     ret->access = (enum dmabufd_access)message->access;
     ret->nodes = message->nodes;
+    ret->chunk_count = message->chunk_count;
     ret->span_count = message->span_count;
     ret->inline_bytes = message->spans.len;
     if (message->spans.len > 0)
@@ -183,6 +188,70 @@ static const char *parse_status(const Dmabufd__Proto__StatusReply *message,
     return NULL;
 }
 
+/* Bytes of pages of one size, that a program can add up. */
+static bool pages_plausible(uint64_t bytes, uint64_t page_size)
+{
+    return bytes <= INT64_MAX && bytes % page_size == 0;
+}
+
+static const char *parse_pool(const Dmabufd__Proto__PoolReply *message, struct reply_pool *ret)
+{
+    struct dmabufd_pool_set *info = &ret->info;
+
+    if (message->set_count == 0 && message->n_runs == 0 && message->n_files == 0 &&
+        message->page_size == 0) {
+        *ret = (struct reply_pool){ 0 };
+        return NULL;
+    }
+    if (message->set_count > REPLY_POOL_SETS_MAX || message->set >= message->set_count)
+        return "a pool with an impossible number of sets";
+    if (!page_size_plausible(message->page_size) || message->page_size < HUGE_MIN)
+        return "a pool of an impossible page size";
+    if (!pages_plausible(message->target, message->page_size) ||
+        !pages_plausible(message->ready, message->page_size) ||
+        !pages_plausible(message->largest_run, message->page_size) ||
+        message->largest_run > message->ready)
+        return "a pool of an impossible size";
+    if (message->n_runs > PROTO_POOL_RUNS || message->n_files > PROTO_POOL_CLASSES)
+        return "a pool with more sizes than there are";
+    ret->set_count = message->set_count;
+    ret->set = message->set;
+    *info = (struct dmabufd_pool_set){ .page_size = message->page_size,
+                                       .node = message->node,
+                                       .refilling = message->refilling != 0,
+                                       .target = message->target,
+                                       .ready = message->ready,
+                                       .largest_run = message->largest_run,
+                                       .grants = message->grants,
+                                       .misses = message->misses,
+                                       .refilled = message->refilled };
+    /* Sizes that are not spoken of have none. */
+    for (size_t i = 0; i < message->n_runs; i++)
+        info->runs[i] = message->runs[i];
+    for (size_t i = 0; i < message->n_files; i++)
+        info->files[i] = message->files[i];
+    return NULL;
+}
+
+static const char *parse_pool_map(const Dmabufd__Proto__PoolMapReply *message,
+                                  struct dmabufd_pool_map *ret)
+{
+    size_t count = message->ready.len;
+    uint64_t end;
+
+    if (count > PROTO_POOL_CELLS || message->held.len != count)
+        return "a picture of an impossible size";
+    if (count > 0 && (message->cell % PAGE_MIN || message->cell == 0 ||
+                      __builtin_mul_overflow(message->cell, count, &end)))
+        return "a picture of impossible addresses";
+    *ret = (struct dmabufd_pool_map){ .cell = message->cell, .count = (uint32_t)count };
+    if (count > 0) {
+        memcpy(ret->ready, message->ready.data, count);
+        memcpy(ret->held, message->held.data, count);
+    }
+    return NULL;
+}
+
 int reply_parse(const proto_reply *message, struct reply *ret, const char **ret_why)
 {
     const char *why = "a reply of unknown kind";
@@ -205,6 +274,7 @@ int reply_parse(const proto_reply *message, struct reply *ret, const char **ret_
     case DMABUFD__PROTO__REPLY__BODY_PUBLISH:
     case DMABUFD__PROTO__REPLY__BODY_UNPUBLISH:
     case DMABUFD__PROTO__REPLY__BODY_FREE:
+    case DMABUFD__PROTO__REPLY__BODY_CHUNKS:
         why = NULL;
         break;
     case DMABUFD__PROTO__REPLY__BODY_LIST:
@@ -212,6 +282,12 @@ int reply_parse(const proto_reply *message, struct reply *ret, const char **ret_
         break;
     case DMABUFD__PROTO__REPLY__BODY_STATUS:
         why = parse_status(message->status, &ret->status);
+        break;
+    case DMABUFD__PROTO__REPLY__BODY_POOL:
+        why = parse_pool(message->pool, &ret->pool);
+        break;
+    case DMABUFD__PROTO__REPLY__BODY_POOL_MAP:
+        why = parse_pool_map(message->pool_map, &ret->pool_map);
         break;
     default:
         break;

@@ -21,6 +21,8 @@
 #include "proto/wire.h"
 
 #define HELLO_PAGE_SIZES_MAX 4
+/** Two sizes of huge pages, and as many nodes as Linux can be built for. */
+#define REPLY_POOL_SETS_MAX 2048
 
 /** The daemon of itself; info points to the texts. */
 struct reply_hello {
@@ -39,6 +41,7 @@ struct reply_buffer {
     enum dmabufd_pin pin;
     enum dmabufd_access access;
     uint64_t nodes;
+    uint32_t chunk_count; /* 0, or 2 to PROTO_CHUNKS_MAX */
     uint32_t span_count;
     size_t inline_bytes; /* 0: the list is in a memfd */
     unsigned char inline_spans[PROTO_SPANS_INLINE_MAX * sizeof(struct dmabufd_span)];
@@ -58,6 +61,13 @@ struct reply_names {
     bool more;
 };
 
+/** A set of the pool; with set_count 0 there is none. */
+struct reply_pool {
+    uint32_t set_count; /* at most REPLY_POOL_SETS_MAX */
+    uint32_t set;       /* less than that */
+    struct dmabufd_pool_set info;
+};
+
 struct reply {
     Dmabufd__Proto__Reply__BodyCase kind;
     struct wire_fds fds; /* the receiver's; WIRE_FDS_NONE before */
@@ -68,6 +78,8 @@ struct reply {
         struct reply_list list;
         struct reply_names names;
         struct dmabufd_status status;
+        struct reply_pool pool;
+        struct dmabufd_pool_map pool_map;
     };
 };
 

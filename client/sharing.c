@@ -98,7 +98,7 @@ int dmabufd_open(dmabufd *d, const char *name, enum dmabufd_access access, uint3
         wire_fds_close(&reply.fds);
         return call_violation(d, "a buffer with another right than was asked for", fault);
     }
-    return buffer_adopt(d, &reply, &none, NULL, ret, fault);
+    return buffer_adopt(d, &reply, &none, NULL, false, ret, fault);
 }
 
 int dmabufd_unpublish(dmabufd *d, const char *name)

@@ -40,16 +40,27 @@ void fake_say_status(const struct fake *fake, uint64_t id)
     fake_say(fake, &reply, NULL);
 }
 
-uint64_t fake_hear(struct fake *fake)
+const proto_request *fake_request(struct fake *fake, struct wire_fds *ret_fds)
 {
     static struct message_arena arena;
     unsigned char bytes[PROTO_REQUEST_MAX];
-    struct wire_fds fds = WIRE_FDS_NONE;
-    ssize_t n = wire_recv(fake->sock, bytes, sizeof(bytes), &fds);
     const proto_request *request;
+    ssize_t n;
 
-    assert_true(n > 0);
+    *ret_fds = (struct wire_fds)WIRE_FDS_NONE;
+    n = wire_recv(fake->sock, bytes, sizeof(bytes), ret_fds);
+    if (n <= 0)
+        return NULL;
     request = message_decode_request(&arena, bytes, (size_t)n);
+    assert_non_null(request);
+    return request;
+}
+
+uint64_t fake_hear(struct fake *fake)
+{
+    struct wire_fds fds;
+    const proto_request *request = fake_request(fake, &fds);
+
     assert_non_null(request);
     if (request->body_case == DMABUFD__PROTO__REQUEST__BODY_HELLO)
         fake->asked = request->hello->features;

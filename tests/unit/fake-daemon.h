@@ -39,6 +39,13 @@ int fake_meet(struct fake *fake, uint64_t features, dmabufd **ret);
 /** fake_hear() - the next request. Return: its id. */
 uint64_t fake_hear(struct fake *fake);
 
+/**
+ * fake_request() - the next request, whole
+ * @ret_fds: its descriptors, the caller's
+ * Return: valid until the next; NULL when the client has ended the connection.
+ */
+const proto_request *fake_request(struct fake *fake, struct wire_fds *ret_fds);
+
 /** fake_say() - send a message. */
 void fake_say(const struct fake *fake, const proto_reply *reply, const struct wire_fds *fds);
 
