@@ -21,6 +21,7 @@
 #include "daemon/keeper/quota.h"
 
 struct name;
+struct pool_set;
 
 struct buffer {
     uint64_t id; /* in the store */
@@ -45,9 +46,10 @@ struct buffer {
     int readonly_fd; /* the same memory opened for reading only, -1 until somebody wants it */
     struct quota_user *sharer; /* charged for readonly_fd */
     LIST_HEAD(, name) names;
-    uint32_t holders; /* clients */
-    bool chosen;      /* by choice.c, for as long as it thinks */
-    struct buffer **chunk; /* that it was assembled from, in order; fd is a token then */
+    uint32_t holders;         /* clients */
+    bool chosen;              /* by choice.c, for as long as it thinks */
+    struct pool_set *leaving; /* the pool lets go of it */
+    struct buffer **chunk;    /* that it was assembled from, in order; fd is a token then */
     uint32_t chunk_count;
 };
 

@@ -113,20 +113,34 @@ static int hand_over(struct service *service, struct client *client, uint64_t ta
     return r < 0 ? r : 1;
 }
 
-static int try_set(struct service *service, struct client *client, uint64_t tag,
-                   struct pool_set *set, uint64_t size,
-                   const struct dmabufd_constraints *constraints, struct fault *fault)
+/* A mask that all of the set is below asks for nothing. */
+static struct dmabufd_constraints relevant(const struct pool_set *set,
+                                           const struct dmabufd_constraints *constraints)
 {
-    struct buffer *one = choice_one(set, size, constraints);
+    const struct pool_piece *last = &set->pieces[set->count - 1];
+    struct dmabufd_constraints relevant = *constraints;
+
+    if (last->dma_addr + last->length - 1 <= relevant.dma_mask)
+        relevant.dma_mask = 0;
+    return relevant;
+}
+
+/* @set: not empty. */
+static int try_set(struct service *service, struct client *client, uint64_t tag,
+                   struct pool_set *set, uint64_t size, const struct dmabufd_constraints *asked,
+                   struct fault *fault)
+{
+    const struct dmabufd_constraints constraints = relevant(set, asked);
+    struct buffer *one = choice_one(set, size, &constraints);
     struct choice choice = { .buffer = &one, .count = 1 };
     int r;
 
     if (one)
         return hand_over(service, client, tag, set, &choice, fault);
-    if (!choice_needs_fit(constraints))
+    if (!choice_needs_fit(&constraints))
         return 0;
     choice = (struct choice){ 0 };
-    r = choice_several(set, size, constraints, &choice);
+    r = choice_several(set, size, &constraints, &choice);
     r = r == 0 ? hand_over(service, client, tag, set, &choice, fault) : 0;
     choice_deinit(&choice);
     return r;

@@ -32,9 +32,10 @@ int pool_init(struct pool *pool, const struct nodes *nodes, uint32_t files_max)
     for (size_t i = 0; i < count; i++) {
         for (uint32_t node = 0; sizes[i] > PAGE_4K && node < NODES_MAX; node++) {
             if (nodes->present >> node & 1)
-                pool->sets[pool->set_count++] = (struct pool_set){
-                    .page_size = sizes[i], .node = node, .bound = PROTO_POOL_CLASSES - 1
-                };
+                pool->sets[pool->set_count++] = (struct pool_set){ .page_size = sizes[i],
+                                                                   .node = node,
+                                                                   .bound = PROTO_POOL_CLASSES - 1,
+                                                                   .wanted = -1 };
         }
     }
     return 0;

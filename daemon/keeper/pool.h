@@ -50,8 +50,11 @@ struct pool_set {
     uint64_t making;   /* bytes, in jobs at work */
     uint32_t making_files[PROTO_POOL_CLASSES];
     uint32_t jobs;
+    uint64_t leaving;   /* bytes, on their way back to the kernel */
+    int wanted;         /* class for which smaller files were let go of; -1: none */
     unsigned int bound; /* larger classes were tried in vain lately */
     bool starved;       /* the smallest too */
+    bool settled;       /* do not try for another mix: what there is was tried */
     bool complete;      /* was, since the target was set */
     bool complained;    /* it is in the log why it cannot be filled */
 };

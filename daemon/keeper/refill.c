@@ -74,6 +74,9 @@ static void make_more(struct service *service, struct pool_set *set)
 {
     int class;
 
+    /* Some of the pages are still on their way. */
+    if (set->leaving > 0)
+        return;
     while (!set->starved && set->jobs < JOBS_MAX && service->pool.files < service->pool.files_max &&
            (class = next_class(set)) >= 0) {
         if (make(service, set, (unsigned int)class) < 0)
@@ -83,18 +86,82 @@ static void make_more(struct service *service, struct pool_set *set)
         set->complete = true;
 }
 
+static void let_go_of(struct service *service, struct pool_set *set, struct buffer *buffer)
+{
+    pool_remove(&service->pool, set, buffer);
+    buffer->leaving = set;
+    set->leaving += buffer->size;
+    service->pinned++;
+    release_buffer(service, buffer, pool_party, NULL);
+}
+
 static void let_go(struct service *service, struct pool_set *set, uint64_t bytes)
 {
     struct choice choice = { 0 };
 
     if (choice_to_give_up(set, 0, bytes, NULL, &choice) < 0)
         choice.count = 0;
-    for (size_t i = 0; i < choice.count; i++) {
-        pool_remove(&service->pool, set, choice.buffer[i]);
-        service->pinned++;
-        release_buffer(service, choice.buffer[i], pool_party, NULL);
-    }
+    for (size_t i = 0; i < choice.count; i++)
+        let_go_of(service, set, choice.buffer[i]);
     choice_deinit(&choice);
+}
+
+/* So many files of this class. */
+static void let_go_class(struct service *service, struct pool_set *set, unsigned int class,
+                         uint32_t count)
+{
+    size_t at = set->count;
+
+    while (count > 0 && at-- > 0) {
+        if (set->pieces[at].size != pool_class_size(class))
+            continue;
+        let_go_of(service, set, set->pieces[at].buffer);
+        /* It may have been several pieces. */
+        at = set->count;
+        count--;
+    }
+}
+
+/* The largest class that there is too little of, if smaller ones that there is too much of make up for it. */
+static int class_to_exchange(const struct pool_set *set, const uint32_t mix[PROTO_POOL_CLASSES])
+{
+    for (int i = PROTO_POOL_CLASSES - 1; i > 0; i--) {
+        uint64_t surplus = 0;
+
+        if (set->files[i] >= mix[i])
+            continue;
+        for (int j = 0; j < i; j++)
+            surplus += set->files[j] > mix[j]
+                           ? (set->files[j] - mix[j]) * pool_class_size((unsigned int)j)
+                           : 0;
+        if (surplus >= pool_class_size((unsigned int)i))
+            return i;
+    }
+    return -1;
+}
+
+/* When pages were missing, smaller files were made than there should be. */
+static void exchange(struct service *service, struct pool_set *set)
+{
+    uint32_t mix[PROTO_POOL_CLASSES];
+    uint64_t missing;
+
+    if (set->settled || set->starved || set->jobs > 0 || set->leaving > 0)
+        return;
+    set->settled = true;
+    pool_mix(set->page_size, set->target, mix);
+    set->wanted = class_to_exchange(set, mix);
+    if (set->wanted < 0)
+        return;
+    missing = pool_class_size((unsigned int)set->wanted);
+    for (unsigned int i = (unsigned int)set->wanted; missing > 0 && i-- > 0;) {
+        uint64_t surplus = set->files[i] > mix[i] ? set->files[i] - mix[i] : 0;
+        uint64_t needed = missing / pool_class_size(i);
+        uint32_t count = (uint32_t)(surplus < needed ? surplus : needed);
+
+        missing -= count * pool_class_size(i);
+        let_go_class(service, set, i, count);
+    }
 }
 
 static bool is_starved(const struct pool *pool)
@@ -119,6 +186,8 @@ void refill_kick(struct service *service)
             let_go(service, set, set->ready - set->target);
         else if (service->refill.held_back == 0)
             make_more(service, set);
+        if (set->ready == set->target)
+            exchange(service, set);
     }
     if (is_starved(&service->pool) && !event_pending(service->refill.retry, EV_TIMEOUT, NULL))
         event_add(service->refill.retry, &retry);
@@ -142,6 +211,7 @@ void refill_soon(struct service *service)
 static void feed(struct pool_set *set)
 {
     set->starved = false;
+    set->settled = false;
     set->bound = PROTO_POOL_CLASSES - 1;
 }
 
@@ -168,6 +238,12 @@ void refill_pages_back(struct service *service, uint64_t page_size)
         if (service->pool.sets[i].page_size == page_size)
             feed(&service->pool.sets[i]);
     }
+    refill_kick(service);
+}
+
+void refill_let_go(struct service *service, struct pool_set *set, uint64_t bytes)
+{
+    set->leaving -= bytes;
     refill_kick(service);
 }
 
@@ -209,6 +285,9 @@ void refill_done(struct service *service, struct job *job)
         release_buffer(service, buffer, pool_party, NULL);
     } else {
         set->refilled += buffer->size;
+        /* One exchange after the other, as long as they work. */
+        if ((int)class == set->wanted)
+            set->settled = false;
         set->complained = false;
     }
     refill_kick(service);

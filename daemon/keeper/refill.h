@@ -4,8 +4,9 @@
  * is too much.
  *
  * At first the largest files are made, while memory is whole; later the smallest, which are asked for
- * most. Where huge pages are missing it waits for those that come back from clients, and looks once a
- * second for others. Main thread only.
+ * most. Where huge pages are missing for a larger file, smaller ones are made, and exchanged for it when
+ * there are pages again. It waits for those that come back from clients, and looks once a second for
+ * others. Main thread only.
  */
 #ifndef KEEPER_REFILL_H
 #define KEEPER_REFILL_H
@@ -47,6 +48,9 @@ void refill_soon(struct service *service);
 
 /** refill_pages_back() - huge pages of this size went back to the kernel. */
 void refill_pages_back(struct service *service, uint64_t page_size);
+
+/** refill_let_go() - what the set let go of is back at the kernel. */
+void refill_let_go(struct service *service, struct pool_set *set, uint64_t bytes);
 
 /** refill_done() - a job of this ended. */
 void refill_done(struct service *service, struct job *job);

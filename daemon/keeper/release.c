@@ -17,11 +17,16 @@ void release_keep(struct service *service, struct buffer *buffer, const char *wh
 /* @fault: why the kernel refused, or NULL. */
 static void torn_down(struct service *service, struct buffer *buffer, const struct fault *fault)
 {
+    struct pool_set *leaving = buffer->leaving;
+    uint64_t size = buffer->size;
+
     service->pinned--;
     if (fault)
         release_keep(service, buffer, fault->text);
     else
         buffer_free(buffer);
+    if (leaving)
+        refill_let_go(service, leaving, size);
 }
 
 void release_buffer(struct service *service, struct buffer *buffer, struct party whose,
@@ -54,11 +59,11 @@ void release_buffer(struct service *service, struct buffer *buffer, struct party
 void release_done(struct service *service, struct job *job)
 {
     struct link_reply reply = { .op = LINK_FREE, .tag = job->tag };
-
+    bool leaving = job->buffer->leaving != NULL;
     uint64_t page_size = job->buffer->page_size;
 
     torn_down(service, job->buffer, job->failed ? &job->fault : NULL);
-    if (page_size > PAGE_4K)
+    if (page_size > PAGE_4K && !leaving)
         refill_pages_back(service, page_size);
     if (job->answer && job->epoch == service->broker_starts)
         answer_send(service->link, &reply, NULL);
