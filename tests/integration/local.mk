@@ -5,7 +5,8 @@ libharness_la_SOURCES = \
 	tests/integration/group.c tests/integration/group.h \
 	tests/integration/harness.c tests/integration/harness.h \
 	tests/integration/locked.c tests/integration/locked.h \
-	tests/integration/raw.c tests/integration/raw.h
+	tests/integration/raw.c tests/integration/raw.h \
+	tests/integration/ready.c tests/integration/ready.h
 libharness_la_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 libharness_la_LIBADD = libdmabufd.la libproto.la libcommon.la $(CMOCKA_LIBS)
 
@@ -47,6 +48,12 @@ tests_vm_test_two_nodes_SOURCES = tests/vm/test-two-nodes.c
 tests_vm_test_two_nodes_CPPFLAGS = $(integration_cppflags)
 tests_vm_test_two_nodes_LDADD = libharness.la tests/vm/libguest.la
 EXTRA_DIST += tests/vm/boots/nodes.boot
+
+check_PROGRAMS += tests/integration/test-pool
+TESTS += tests/integration/test-pool
+tests_integration_test_pool_SOURCES = tests/integration/test-pool.c
+tests_integration_test_pool_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_pool_LDADD = libharness.la
 
 check_PROGRAMS += tests/integration/test-constraints
 TESTS += tests/integration/test-constraints

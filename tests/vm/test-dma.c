@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "tests/integration/harness.h"
+#include "tests/integration/ready.h"
 #include "tests/vm/guest.h"
 #include "tests/vm/orders.h"
 
@@ -23,16 +24,24 @@
 /* edu takes 100 ms for a transfer. */
 #define BOUNDARIES_MAX 6U
 
+#define HUGE (2 * MIB)
+
+/* Huge pages that are ready; the other ones are for buffers of sizes that the pool does not have. */
+static const char *const with_pool[] = { "--pool=2M:24", NULL };
 static struct daemon daemon_of_group;
 static struct edu edu;
 
 static int start(void **state)
 {
     struct bdf worker;
+    dmabufd *d;
 
     (void)state;
     assert_int_equal(pci_find(PCI_ID_EDU, 1, &worker), 0);
-    daemon_start_with(&daemon_of_group, "iommufd", NULL);
+    daemon_start_with(&daemon_of_group, "iommufd", with_pool);
+    assert_int_equal(dmabufd_connect(&d, NULL), 0);
+    ready_await(d);
+    dmabufd_disconnect(d);
     assert_int_equal(edu_open(&edu, &worker), 0);
     return 0;
 }
@@ -58,7 +67,18 @@ struct plan {
     uint64_t size;
     uint64_t page_size;
     bool needs_boundaries;
+    struct dmabufd_constraints constraints;
+    bool needs_chunks; /* files that are no boundary for the device, but for the mapping */
 };
+
+/* Across each place where one file of the buffer ends and the next one begins. */
+static int copy_across_chunks(const struct plan *plan, dmabufd_buffer *from, dmabufd_buffer *to)
+{
+    CHECK(dmabufd_buffer_chunk_count(from) > 1 && dmabufd_buffer_chunk_count(to) > 1);
+    for (uint64_t at = HUGE; at < plan->size; at += HUGE)
+        CHECK(order_edge(plan->sock, from, to, at, 1) == 0);
+    return 0;
+}
 
 static int client(void *data)
 {
@@ -70,13 +90,17 @@ static int client(void *data)
     CHECK(no_device_nodes() == 0);
     CHECK(dmabufd_connect(&d, NULL) == 0);
     CHECK(dmabufd_get_info(d)->mode == DMABUFD_MODE_PA);
-    CHECK(dmabufd_alloc(d, plan->size, plan->page_size, &from) == 0);
-    CHECK(dmabufd_alloc(d, plan->size, plan->page_size, &to) == 0);
+    CHECK(dmabufd_alloc_constrained(d, plan->size, plan->page_size, &plan->constraints, &from) ==
+          0);
+    CHECK(dmabufd_alloc_constrained(d, plan->size, plan->page_size, &plan->constraints, &to) == 0);
     CHECK(dmabufd_buffer_pin(to) == DMABUFD_PIN_LONGTERM);
     dmabufd_buffer_spans(to, &spans);
     CHECK(!plan->needs_boundaries || spans > 1);
     order_fill(from, 1);
-    CHECK(order_places(plan->sock, from, to, BOUNDARIES_MAX) == 0);
+    if (plan->needs_chunks)
+        CHECK(copy_across_chunks(plan, from, to) == 0);
+    else
+        CHECK(order_places(plan->sock, from, to, BOUNDARIES_MAX) == 0);
     CHECK(orders_end(plan->sock) == 0);
     dmabufd_disconnect(d);
     return 0;
@@ -154,6 +178,28 @@ static void dma_64m_huge_pages(void **state)
     prove(&plan);
 }
 
+/* 6 MiB is no size of a file of the pool: several that lie in a row. */
+static void dma_contiguous_chunks(void **state)
+{
+    struct plan plan = { .size = 3 * HUGE,
+                         .constraints = { .flags = DMABUFD_CONTIGUOUS },
+                         .needs_chunks = true };
+
+    (void)state;
+    prove(&plan);
+}
+
+/* And 10 MiB of which no more is asked than few segments. */
+static void dma_chunks_anywhere(void **state)
+{
+    struct plan plan = { .size = 5 * HUGE,
+                         .constraints = { .max_segments = 5 },
+                         .needs_chunks = true };
+
+    (void)state;
+    prove(&plan);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -162,6 +208,8 @@ int main(void)
         cmocka_unit_test(dma_64m_small_pages),
         cmocka_unit_test(dma_2m_huge_page),
         cmocka_unit_test(dma_64m_huge_pages),
+        cmocka_unit_test(dma_contiguous_chunks),
+        cmocka_unit_test(dma_chunks_anywhere),
     };
 
     return cmocka_run_group_tests_name("dma", tests, start, stop);

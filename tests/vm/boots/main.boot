@@ -20,6 +20,7 @@ programs=(
     tests/integration/test-buffers
     tests/integration/test-addresses
     tests/integration/test-constraints
+    tests/integration/test-pool
     tests/integration/test-nodes
     tests/integration/test-register
     tests/vm/test-collision
