@@ -84,19 +84,22 @@ static void show_text(const dmabufd_buffer *buffer, bool all)
 {
     static const char *const titles[] = { "offset", "dma_addr", "length", "bytes" };
     struct table table = TABLE(titles);
-    char nodes[256];
+    char nodes[256], chunks[48] = "";
     size_t count, shown;
     const struct dmabufd_span *spans = dmabufd_buffer_spans(buffer, &count);
 
     nodes_text(dmabufd_buffer_nodes(buffer), nodes, sizeof(nodes));
+    if (dmabufd_buffer_chunk_count(buffer) > 1)
+        snprintf(chunks, sizeof(chunks), ", assembled from %" PRIu32 " chunks",
+                 dmabufd_buffer_chunk_count(buffer));
     printf("buffer %" PRIu64 ": %s (%" PRIu64 " bytes) in pages of %s, node %s, mode %s, pin %s, "
-           "%s, %zu span%s, largest %s\n",
+           "%s, %zu span%s, largest %s%s\n",
            dmabufd_buffer_id(buffer), size_text(dmabufd_buffer_size(buffer)).text,
            dmabufd_buffer_size(buffer), size_text(dmabufd_buffer_page_size(buffer)).text, nodes,
            dmabufd_mode_string(dmabufd_buffer_mode(buffer)),
            dmabufd_pin_string(dmabufd_buffer_pin(buffer)),
            dmabufd_access_string(dmabufd_buffer_access(buffer)), count, count == 1 ? "" : "s",
-           size_text(largest_span(spans, count)).text);
+           size_text(largest_span(spans, count)).text, chunks);
     shown = all || count <= ROWS_SHOWN ? count : ROWS_SHOWN;
     for (size_t i = 0; i < shown; i++) {
         table_cell(&table, "0x%" PRIx64, spans[i].offset);
@@ -124,7 +127,7 @@ static json_t *buffer_json(const dmabufd_buffer *buffer)
                               json_pack("{s:o,s:o,s:o}", "offset", output_number(spans[i].offset),
                                         "dma_addr", output_address(spans[i].dma_addr), "length",
                                         output_number(spans[i].length)));
-    return json_pack("{s:o,s:o,s:o,s:o,s:s,s:s,s:s,s:o,s:o,s:o}", "id",
+    return json_pack("{s:o,s:o,s:o,s:o,s:s,s:s,s:s,s:o,s:o,s:o,s:o}", "id",
                      output_number(dmabufd_buffer_id(buffer)), "size",
                      output_number(dmabufd_buffer_size(buffer)), "page_size",
                      output_number(dmabufd_buffer_page_size(buffer)), "nodes", nodes, "mode",
@@ -132,7 +135,8 @@ static json_t *buffer_json(const dmabufd_buffer *buffer)
                      dmabufd_pin_string(dmabufd_buffer_pin(buffer)), "access",
                      dmabufd_access_string(dmabufd_buffer_access(buffer)), "span_count",
                      output_number(count), "largest_span",
-                     output_number(largest_span(spans, count)), "spans", list);
+                     output_number(largest_span(spans, count)), "chunk_count",
+                     output_number(dmabufd_buffer_chunk_count(buffer)), "spans", list);
 }
 
 void ctl_show_buffer(const struct ctl *ctl, const dmabufd_buffer *buffer, bool all)

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TABLE_COLUMNS_MAX 8
+#define TABLE_COLUMNS_MAX 9
 #define TABLE_CELL_MAX    64
 
 /** A table of right-aligned columns. Start from TABLE(columns...). */

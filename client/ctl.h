@@ -30,7 +30,7 @@ struct command {
 };
 
 extern const struct command ctl_alloc, ctl_device, ctl_list, ctl_run, ctl_status;
-extern const struct command ctl_names, ctl_open, ctl_unpublish;
+extern const struct command ctl_names, ctl_open, ctl_pool, ctl_unpublish;
 
 /** ctl_error() - "dmabufctl: sentence" on stderr. Return: CTL_FAILED. */
 int ctl_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -11,9 +11,9 @@
 #include "client/ctl.h"
 #include "config.h"
 
-static const struct command *const commands[] = {
-    &ctl_status, &ctl_alloc, &ctl_list, &ctl_run, &ctl_device, &ctl_names, &ctl_open, &ctl_unpublish
-};
+static const struct command *const commands[] = { &ctl_status, &ctl_alloc,     &ctl_list,
+                                                  &ctl_run,    &ctl_device,    &ctl_names,
+                                                  &ctl_open,   &ctl_unpublish, &ctl_pool };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 

@@ -47,11 +47,15 @@ dmabufctl_SOURCES = \
 	client/ctl-alloc.c client/ctl-alloc.h \
 	client/ctl-daemon.c client/ctl-daemon.h \
 	client/ctl-device.c \
+	client/ctl-hugepages.c client/ctl-hugepages.h \
 	client/ctl-ids.c client/ctl-ids.h \
 	client/ctl-list.c \
 	client/ctl-names.c \
 	client/ctl-open.c \
 	client/ctl-output.c client/ctl-output.h \
+	client/ctl-pool.c client/ctl-pool.h \
+	client/ctl-pool-map.c \
+	client/ctl-pool-resize.c \
 	client/ctl-run.c \
 	client/ctl-status.c \
 	client/ctl-unpublish.c \
@@ -93,8 +97,10 @@ tests_unit_test_events_SOURCES = tests/unit/test-events.c \
 tests_unit_test_events_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_events_LDADD = libclient.la $(CMOCKA_LIBS)
 
-check_PROGRAMS += tests/unit/test-chunks tests/unit/test-client-pool
-TESTS += tests/unit/test-chunks tests/unit/test-client-pool
+check_PROGRAMS += tests/unit/test-chunks tests/unit/test-client-pool \
+	tests/unit/test-ctl-pool tests/unit/test-ctl-pool-map
+TESTS += tests/unit/test-chunks tests/unit/test-client-pool \
+	tests/unit/test-ctl-pool tests/unit/test-ctl-pool-map
 tests_unit_test_chunks_SOURCES = tests/unit/test-chunks.c \
 	tests/unit/chunk-stage.c tests/unit/chunk-stage.h \
 	tests/unit/fake-daemon.c tests/unit/fake-daemon.h \
@@ -107,6 +113,16 @@ tests_unit_test_client_pool_SOURCES = tests/unit/test-client-pool.c \
 	tests/unit/support.c tests/unit/support.h
 tests_unit_test_client_pool_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_client_pool_LDADD = libclient.la $(CMOCKA_LIBS)
+tests_unit_test_ctl_pool_SOURCES = tests/unit/test-ctl-pool.c \
+	client/ctl-hugepages.c client/ctl-output.c \
+	client/ctl-pool.c client/ctl-pool-map.c client/ctl-pool-resize.c \
+	tests/unit/fake-daemon.c tests/unit/fake-daemon.h
+tests_unit_test_ctl_pool_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_ctl_pool_LDADD = libclient.la $(CMOCKA_LIBS) $(JANSSON_LIBS)
+tests_unit_test_ctl_pool_map_SOURCES = tests/unit/test-ctl-pool-map.c \
+	client/ctl-output.c client/ctl-pool-map.c
+tests_unit_test_ctl_pool_map_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_ctl_pool_map_LDADD = $(CMOCKA_LIBS) $(JANSSON_LIBS)
 
 check_PROGRAMS += tests/unit/test-heap tests/unit/test-heap-rules tests/unit/test-heap-threads
 TESTS += tests/unit/test-heap tests/unit/test-heap-rules tests/unit/test-heap-threads

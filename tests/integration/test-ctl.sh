@@ -115,7 +115,7 @@ result $? "help names the commands"
 expect 0 "$ctl" --version && says '^dmabufctl [0-9]'
 result $? "version"
 
-for command in status alloc list run names open unpublish; do
+for command in status alloc list run names open unpublish pool; do
     expect 0 "$ctl" "$command" --help && says "^Usage: dmabufctl $command"
     result $? "help of $command"
 done
@@ -136,6 +136,13 @@ alloc
 alloc 4K 4K
 alloc 12Q
 alloc -1
+pool extra
+pool --reserve
+pool resize
+pool resize 2M
+pool resize 4K 1
+pool resize 2M -- -1
+pool resize --node=x 2M 1
 alloc 4K --count=0
 alloc 4K --count=x
 alloc 4K --page-size=x
