@@ -250,6 +250,37 @@ expect 0 "$ctl" --json list && json 'v["buffers"] == [] and v["totals"]["buffers
     json 'v["totals"]["clients"] == 1 and v["totals"]["bytes"] == 0'
 result $? "list in JSON"
 
+# ---- the pool ----
+
+expect 0 "$ctl" pool && says 'target' && says '2 MiB'
+result $? "pool"
+
+expect 0 "$ctl" --json pool &&
+    json 'all(s["ready"] == s["target"] == 0 and s["state"] == "unused" for s in v["sets"])'
+result $? "pool in JSON"
+
+expect 2 "$ctl" pool resize 2M && expect 2 "$ctl" pool resize 3M 1 && expect 2 "$ctl" pool grow
+result $? "pool: wrong usage"
+
+expect 1 "$ctl" pool resize --no-wait 2M 99999999999 && complains 'more than'
+result $? "pool: refused: more than the host has"
+
+if [ "$(cat /sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages 2>/dev/null || echo 0)" -ge 4 ]; then
+    expect 0 "$ctl" pool resize 2M 4 && expect 0 "$ctl" --json pool &&
+        json 'sum(s["ready"] for s in v["sets"]) == 4 * 2**21 and v["map"]["cell"] > 0'
+    result $? "pool: filled"
+    expect 0 "$ctl" --json alloc 2M && json 'v["page_size"] == 2**21' &&
+        expect 0 "$ctl" --json pool && json 'sum(s["grants"] for s in v["sets"]) == 1'
+    result $? "pool: granted from"
+    expect 0 "$ctl" pool resize 2M 0 && expect 0 "$ctl" --json pool &&
+        json 'sum(s["ready"] for s in v["sets"]) == 0'
+    result $? "pool: given back"
+else
+    skip "pool: filled" "no free huge pages of 2 MiB"
+    skip "pool: granted from" "no free huge pages of 2 MiB"
+    skip "pool: given back" "no free huge pages of 2 MiB"
+fi
+
 "$ctl" status >/dev/full 2>"$work/err"
 [ $? -eq 1 ]
 result $? "output that cannot be written is a failure"
