@@ -8,6 +8,9 @@
 #include "daemon/log.h"
 #include "proto/spantable.h"
 
+/* A search holds free pages that others may want: not for long. */
+#define TIDY_ROUNDS 2U
+
 /* Undo all at once. A kernel that refuses leaves the memory pinned and the buffer with its fd. */
 static void undo(struct buffer *buffer, struct memory *memory, struct backend *backend)
 {
@@ -120,6 +123,18 @@ static void discard_one(struct build *build, struct memory *memory, struct backe
     buffer_discard(buffer, memory, backend);
 }
 
+/* One run if that is soon found, else as few as its pages allow. Return: 1 to be called again. */
+static int tidy(struct buffer *buffer, struct build *build, struct memory *memory,
+                struct backend *backend, const atomic_bool *cancelled, struct fault *fault)
+{
+    static const struct dmabufd_constraints one_run = { .flags = DMABUFD_CONTIGUOUS };
+    int r = -ENOSPC;
+
+    if (build->choosy && build->search.round < TIDY_ROUNDS)
+        r = search_round(&build->search, buffer, &one_run, memory, backend, cancelled, fault);
+    return r == -ENOSPC ? search_tidy(buffer, memory, backend, fault) : r;
+}
+
 static int step(struct buffer *buffer, struct build *build, struct memory *memory,
                 struct backend *backend, const atomic_bool *cancelled, struct fault *fault)
 {
@@ -139,8 +154,8 @@ static int step(struct buffer *buffer, struct build *build, struct memory *memor
             return 1;
     }
     if (build->tidying) {
-        r = search_tidy(buffer, memory, backend, fault);
-        return r < 0 ? r : finish(buffer, build, memory, backend, fault);
+        r = tidy(buffer, build, memory, backend, cancelled, fault);
+        return r == 0 ? finish(buffer, build, memory, backend, fault) : r;
     }
     if (build->searching) {
         r = buffer->page_size == PAGE_4K ? sift_round(&build->sift, buffer, &build->constraints,

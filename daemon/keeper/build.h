@@ -25,6 +25,7 @@ struct build {
     uint64_t offset; /* of registered memory in its file */
     struct dmabufd_constraints constraints;
     bool pooled; /* it is for the pool: the list is kept, and the bulk lane does it */
+    bool choosy; /* and it is worth a short search to be one run */
     struct buffer_list given_up; /* by the pool, so that there are pages: the first thing to go */
     uint64_t choices[3];
     int choice_count;

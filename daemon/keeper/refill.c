@@ -60,6 +60,8 @@ static int make(struct service *service, struct pool_set *set, unsigned int clas
         .wanted = set->page_size,
         .constraints = { .flags = DMABUFD_NODE_STRICT, .node = set->node },
         .pooled = true,
+        /* Later, clients are there who want the pages that a search would hold. */
+        .choosy = !set->complete,
     };
     job->set = set;
     set->jobs++;
