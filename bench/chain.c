@@ -17,11 +17,11 @@ static void make_pair(int pair[2])
         err(1, "socketpair");
 }
 
-/* @next: where to ask first, or -1 for the last one. */
-__attribute__((noreturn)) static void serve(int previous, int next)
+void chain_echo(const void *data, int previous, int next)
 {
     unsigned char message[MESSAGE_SIZE];
 
+    (void)data;
     for (;;) {
         ssize_t n = recv(previous, message, sizeof(message), 0);
 
@@ -30,12 +30,12 @@ __attribute__((noreturn)) static void serve(int previous, int next)
             n = recv(next, message, sizeof(message), 0);
         }
         if (n <= 0 || send(previous, message, (size_t)n, MSG_NOSIGNAL) != n)
-            _exit(0);
+            return;
     }
 }
 
-void chain_start(struct chain *chain, unsigned int hops, const struct placement *placement,
-                 enum place place)
+void chain_start(struct chain *chain, unsigned int hops, chain_serve *serve, const void *data,
+                 const struct placement *placement, enum place place)
 {
     int near[2], far[2] = { -1, -1 };
 
@@ -53,7 +53,8 @@ void chain_start(struct chain *chain, unsigned int hops, const struct placement 
         if (chain->pids[i] == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
             placement_enter_peer(placement, place);
-            serve(near[1], far[0]);
+            serve(data, near[1], far[0]);
+            _exit(0);
         }
         fd_close(&near[1]);
         fd_close(&far[0]);

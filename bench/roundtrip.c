@@ -63,8 +63,8 @@ static void measure(struct bench *bench, enum place place)
         return;
     }
     placement_enter(&bench->placement, place);
-    chain_start(&one, 1, &bench->placement, place);
-    chain_start(&two, 2, &bench->placement, place);
+    chain_start(&one, 1, chain_echo, NULL, &bench->placement, place);
+    chain_start(&two, 2, chain_echo, NULL, &bench->placement, place);
     chains[0] = one;
     chains[1] = two;
     take_turns(bench, chains, &trips);
