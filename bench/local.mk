@@ -8,6 +8,7 @@ bench_dmabufd_bench_SOURCES = \
 	bench/crowd.c bench/crowd.h \
 	bench/forms.c \
 	bench/getpa.c \
+	bench/handout.c bench/handout.h \
 	bench/heap.c \
 	bench/main.c \
 	bench/memory.c \
@@ -15,6 +16,7 @@ bench_dmabufd_bench_SOURCES = \
 	bench/peer.c bench/peer.h \
 	bench/placement.c bench/placement.h \
 	bench/plot.c \
+	bench/pool.c \
 	bench/report-json.c \
 	bench/report.c bench/report.h \
 	bench/resolve.c \
@@ -22,6 +24,7 @@ bench_dmabufd_bench_SOURCES = \
 	bench/samples.c bench/samples.h \
 	bench/solo.c bench/solo.h \
 	bench/stack.c bench/stack.h \
+	bench/stock.c bench/stock.h \
 	bench/table.c bench/table.h \
 	bench/tracer.c bench/tracer.h \
 	bench/translate.c \

@@ -26,8 +26,8 @@ static const struct {
     { "roundtrip", row_roundtrip, false }, { "translate", row_translate, false },
     { "forms", row_forms, false },         { "heap", row_heap, false },
     { "resolve", row_resolve, false },     { "cold", row_cold, false },
-    { "neighbour", row_neighbour, false }, { "getpa", row_getpa, true },
-    { "memory", row_memory, true },
+    { "neighbour", row_neighbour, false }, { "pool", row_pool, false },
+    { "getpa", row_getpa, true },          { "memory", row_memory, true },
 };
 
 #define ROWS_ALL ((1U << ARRAY_LEN(rows)) - 1)
