@@ -17,6 +17,7 @@ bench_dmabufd_bench_SOURCES = \
 	bench/placement.c bench/placement.h \
 	bench/plot.c \
 	bench/pool.c \
+	bench/refill.c \
 	bench/report-json.c \
 	bench/report.c bench/report.h \
 	bench/resolve.c \

@@ -27,7 +27,8 @@ static const struct {
     { "forms", row_forms, false },         { "heap", row_heap, false },
     { "resolve", row_resolve, false },     { "cold", row_cold, false },
     { "neighbour", row_neighbour, false }, { "pool", row_pool, false },
-    { "getpa", row_getpa, true },          { "memory", row_memory, true },
+    { "refill", row_refill, false },       { "getpa", row_getpa, true },
+    { "memory", row_memory, true },
 };
 
 #define ROWS_ALL ((1U << ARRAY_LEN(rows)) - 1)
