@@ -139,31 +139,35 @@ static bool may_pass_fds(const struct channel *channel)
     return !channel->one_unread || wire_unread(channel->fd) <= 1;
 }
 
+/* Return: whether it was sent; else it has to wait, or the connection ends. */
+static bool send_now(struct channel *channel, const void *bytes, size_t size,
+                     const struct wire_fds *fds)
+{
+    int r;
+
+    if (channel->closing || channel->backing_off ||
+        (fds && fds->count > 0 && !may_pass_fds(channel)))
+        return false;
+    r = wire_send(channel->fd, bytes, size, fds);
+    if (r == -ETOOMANYREFS) {
+        /* Our user's limit of descriptors in flight; no event tells when there is room, but the
+         * failed attempt itself reports some. */
+        channel->backing_off = true;
+        wake_later(channel, 10000);
+    } else if (r < 0 && r != -EAGAIN) {
+        channel_close_later(channel, r);
+    }
+    return r == 0;
+}
+
 /* Sends what can be sent. Return: whether anything was. */
 static bool flush(struct channel *channel)
 {
+    struct outgoing *out;
     bool sent = false;
 
-    while (!channel->closing && !channel->backing_off && !STAILQ_EMPTY(&channel->queue)) {
-        struct outgoing *out = STAILQ_FIRST(&channel->queue);
-        int r;
-
-        if (out->fds.count > 0 && !may_pass_fds(channel))
-            break;
-        r = wire_send(channel->fd, out->bytes, out->size, &out->fds);
-        if (r == -EAGAIN)
-            break;
-        if (r == -ETOOMANYREFS) {
-            /* Our user's limit of descriptors in flight; no event tells when there is room, but the
-             * failed attempt itself reports some. */
-            channel->backing_off = true;
-            wake_later(channel, 10000);
-            break;
-        }
-        if (r < 0) {
-            channel_close_later(channel, r);
-            break;
-        }
+    while ((out = STAILQ_FIRST(&channel->queue)) &&
+           send_now(channel, out->bytes, out->size, &out->fds)) {
         drop_first(channel);
         sent = true;
     }
@@ -305,8 +309,15 @@ int channel_new(struct event_base *base, int fd, uint32_t owner, size_t max_mess
 
 int channel_send(struct channel *channel, const void *bytes, size_t size, struct wire_fds *fds)
 {
-    struct outgoing *out = malloc(sizeof(*out) + size);
+    bool is_first = STAILQ_EMPTY(&channel->queue);
+    struct outgoing *out;
 
+    if (is_first && send_now(channel, bytes, size, fds)) {
+        if (fds)
+            wire_fds_close(fds);
+        return 0;
+    }
+    out = malloc(sizeof(*out) + size);
     if (!out) {
         if (fds)
             wire_fds_close(fds);
@@ -320,7 +331,8 @@ int channel_send(struct channel *channel, const void *bytes, size_t size, struct
     STAILQ_INSERT_TAIL(&channel->queue, out, link);
     channel->queued++;
     channel->queued_pairs += pairs(out);
-    flush(channel);
+    if (!is_first)
+        flush(channel);
     watch_room(channel);
     return 0;
 }

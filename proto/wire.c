@@ -33,8 +33,12 @@ static void close_one(int fd, uint32_t owner)
 
 void wire_fds_close(struct wire_fds *fds)
 {
-    for (size_t i = 0; i < fds->count; i++)
-        close_one(TAKE_FD(fds->fd[i]), fds->owner);
+    for (size_t i = 0; i < fds->count; i++) {
+        if (fds->ours)
+            fd_close(&fds->fd[i]);
+        else
+            close_one(TAKE_FD(fds->fd[i]), fds->owner);
+    }
     fds->count = 0;
 }
 

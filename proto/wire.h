@@ -22,6 +22,7 @@ struct wire_fds {
     int fd[PROTO_FDS_MAX]; /* -1 where taken */
     size_t count;
     uint32_t owner; /* who sent them, for wire_close_with(); wire_recv() leaves it as it is */
+    bool ours;      /* this project's own memory files: closing a copy takes no time */
     bool lost;      /* there were some, but this process has no room for them (wire_recv_lossy()) */
 };
 

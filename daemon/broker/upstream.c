@@ -96,6 +96,9 @@ static int on_message(void *data, const void *bytes, size_t size, struct wire_fd
     if (size != sizeof(answer))
         return -EBADMSG;
     memcpy(&answer, bytes, sizeof(answer));
+    /* The keeper sends memory files of its own, and has them open for longer than we do, or empties them
+     * before it closes them. */
+    fds->ours = true;
     if (answer.op == LINK_PING)
         return answer_ping(broker, answer.tag);
     if (answer.op == LINK_ENDING) {

@@ -57,7 +57,7 @@ static int put_dup(struct wire_fds *fds, int fd, struct fault *fault)
 int answer_share(struct channel *link, uint64_t tag, const struct buffer *buffer,
                  struct fault *fault)
 {
-    CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
+    CLEANUP_FDS struct wire_fds fds = { .owner = WIRE_NOBODY, .ours = true };
     struct link_reply reply = { .op = LINK_SHARE, .tag = tag };
     int r = put_dup(&fds, buffer->readonly_fd, fault);
 
@@ -69,7 +69,7 @@ int answer_share(struct channel *link, uint64_t tag, const struct buffer *buffer
 int answer_chunks(struct channel *link, uint64_t tag, const struct buffer *buffer, uint32_t first,
                   enum dmabufd_access access, struct fault *fault)
 {
-    CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
+    CLEANUP_FDS struct wire_fds fds = { .owner = WIRE_NOBODY, .ours = true };
     struct link_reply reply = { .op = LINK_CHUNKS, .tag = tag };
     int r = 0;
 
@@ -86,7 +86,7 @@ int answer_chunks(struct channel *link, uint64_t tag, const struct buffer *buffe
 int answer_buffer(struct channel *link, const struct backend *backend, uint32_t op, uint64_t tag,
                   const struct buffer *buffer, enum dmabufd_access access, struct fault *fault)
 {
-    CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
+    CLEANUP_FDS struct wire_fds fds = { .owner = WIRE_NOBODY, .ours = true };
     struct link_reply reply = {
         .op = op,
         .tag = tag,
