@@ -34,8 +34,12 @@ struct form {
 __attribute__((noinline)) static int ask_table(const struct form *form, uint64_t offset,
                                                uint64_t *ret_dma_addr, uint64_t *ret_length)
 {
-    return zone_translate(&form->arena->zone[ZONE_SMALL], form->range.offset + offset, ret_dma_addr,
-                          ret_length, ARENA_SMALL_SHIFT);
+    const struct arena *arena = form->arena;
+
+    offset += form->range.offset;
+    return dmabufd_translate_entry(&arena->table[ZONE_SMALL][offset >> DMABUFD_SMALL_SHIFT],
+                                   arena->base + offset, DMABUFD_SMALL_SHIFT, true, ret_dma_addr,
+                                   ret_length);
 }
 
 /* No branch depends on the offset but the last: the compiler makes a conditional move of the choice. */
@@ -65,7 +69,7 @@ static inline __attribute__((always_inline)) void walk_list(const struct form *f
         uint64_t sum = 0, dma_addr = 0, length = 0, begin = now_ns();
 
         for (size_t i = 0; i < PLACES; i++) {
-            if (ask(form, form->offsets[i], &dma_addr, &length) < 0)
+            if (ask(form, form->offsets[i], &dma_addr, &length) != 0)
                 errx(1, "an offset in a list was not found");
             sum += dma_addr ^ length;
         }
@@ -81,7 +85,7 @@ static void check(const struct form *form)
     for (size_t i = 0; i < PLACES; i++) {
         uint64_t addr[2], length[2];
 
-        if (ask_table(form, form->offsets[i], &addr[0], &length[0]) < 0 ||
+        if (ask_table(form, form->offsets[i], &addr[0], &length[0]) != 0 ||
             ask_list(form, form->offsets[i], &addr[1], &length[1]) < 0 || addr[0] != addr[1] ||
             length[0] != length[1])
             errx(1, "the table and the list disagree on an address");

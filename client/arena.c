@@ -3,8 +3,8 @@
  * Reserving, placing and publishing; see arena.h for the picture. The reading side is in the header
  * except for its one rare step.
  *
- * Reservations are PROT_NONE, and a table becomes accessible only up to zone.limit, as buffers are
- * placed. So neither strict overcommit nor mlockall(MCL_FUTURE), which makes every accessible page
+ * Reservations are PROT_NONE, and a table becomes accessible only up to the end of its zone, as
+ * buffers are placed. So neither strict overcommit nor mlockall(MCL_FUTURE), which makes every accessible page
  * resident at once, makes a program pay for addresses it does not use.
  *
  * Core dumps: the kernel leaves out what was never touched, so reservations do not show. Buffers
@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 _Static_assert(sizeof(void *) == 8, "zones need 64-bit addresses");
-_Static_assert(sizeof(struct zone) * ZONE_COUNT <= 64,
+_Static_assert(offsetof(struct arena, middle) + sizeof(uint64_t) <= 64,
                "a translation touches one line of the arena");
 
 #define KIB          UINT64_C(1024)
@@ -33,10 +33,8 @@ _Static_assert(sizeof(struct zone) * ZONE_COUNT <= 64,
  * nothing for a program with one small buffer. */
 #define TABLE_STEP (64 * KIB)
 
-#define TABLE_MEMORY(zone) ((char *)(uintptr_t)(zone)->table)
-
 static const unsigned int shifts[ZONE_COUNT] = {
-    [ZONE_SMALL] = ARENA_SMALL_SHIFT, [ZONE_LARGE] = ARENA_LARGE_SHIFT
+    [ZONE_SMALL] = DMABUFD_SMALL_SHIFT, [ZONE_LARGE] = DMABUFD_LARGE_SHIFT
 };
 
 /* Addresses without memory. With a fixed address, what is mapped there is replaced. */
@@ -56,30 +54,62 @@ static uint64_t table_bytes(uint64_t size, unsigned int shift)
     return (size >> shift) * sizeof(uint64_t);
 }
 
-static int zone_reserve(struct zone *zone, struct zone_space *space, uint64_t size)
+/* What its table describes: the large zone's begins with that of the small one, too. */
+static uint64_t described(const struct arena *arena, unsigned int zone)
 {
-    uintptr_t start, base;
-    void *p, *table;
+    return (zone + 1) * arena->middle;
+}
 
-    p = reserve(0, size + ZONE_ALIGNMENT, 0);
+static void table_unmap(struct arena *arena, unsigned int zone)
+{
+    munmap(arena->table[zone], table_bytes(described(arena, zone), shifts[zone]));
+    extents_deinit(&arena->space[zone].free);
+}
+
+static int table_reserve(struct arena *arena, unsigned int zone)
+{
+    struct zone_space *space = &arena->space[zone];
+    uint64_t start = zone * arena->middle;
+    void *table = reserve(0, table_bytes(described(arena, zone), shifts[zone]), 0);
+
+    if (table == MAP_FAILED)
+        return -ENOMEM;
+    arena->table[zone] = table;
+    arena->end[zone] = start;
+    /* Zeros that are only read take no memory, nor a charge. */
+    if ((start && mprotect(table, table_bytes(start, shifts[zone]), PROT_READ) < 0) ||
+        extents_init(&space->free, start, arena->middle) < 0) {
+        table_unmap(arena, zone);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+static int arena_reserve(struct arena *arena, uint64_t size)
+{
+    uint64_t total = size * ZONE_COUNT;
+    uintptr_t start, base;
+    void *p;
+
+    p = reserve(0, total + ZONE_ALIGNMENT, 0);
     if (p == MAP_FAILED)
         return -errno;
     start = (uintptr_t)p;
     base = (start + ZONE_ALIGNMENT - 1) & ~(uintptr_t)(ZONE_ALIGNMENT - 1);
-    table = reserve(0, table_bytes(size, space->shift), 0);
-    if (table == MAP_FAILED || extents_init(&space->free, 0, size) < 0) {
-        if (table != MAP_FAILED)
-            munmap(table, table_bytes(size, space->shift));
-        munmap(p, size + ZONE_ALIGNMENT);
-        return -ENOMEM;
+    arena->middle = size;
+    for (unsigned int i = 0; i < ZONE_COUNT; i++) {
+        if (table_reserve(arena, i) < 0) {
+            while (i-- > 0)
+                table_unmap(arena, i);
+            munmap(p, total + ZONE_ALIGNMENT);
+            return -ENOMEM;
+        }
     }
     if (base > start)
         munmap(p, base - start);
     if (start + ZONE_ALIGNMENT > base)
-        munmap((void *)(base + size), start + ZONE_ALIGNMENT - base);
-    zone->base = base;
-    zone->table = table;
-    space->size = size;
+        munmap((void *)(base + total), start + ZONE_ALIGNMENT - base);
+    arena->base = base;
     return 0;
 }
 
@@ -109,41 +139,30 @@ int arena_init(struct arena *arena, uint64_t want, struct fault *fault)
 {
     uint64_t size = want ? want : default_size();
 
-    memset(arena, 0, sizeof(*arena));
-    pthread_mutex_init(&arena->lock, NULL);
-    for (unsigned int i = 0; i < ZONE_COUNT; i++) {
-        int r;
+    int r;
 
-        arena->space[i].shift = shifts[i];
-        r = zone_reserve(&arena->zone[i], &arena->space[i], size);
-        while (r < 0 && size > ZONE_FLOOR) {
-            size /= 2;
-            r = zone_reserve(&arena->zone[i], &arena->space[i], size);
-        }
-        if (r < 0) {
-            arena_deinit(arena);
-            return fault_set(fault, DMABUFD_CODE_OK, ENOMEM,
-                             "cannot reserve %llu GiB of addresses: %s (no memory is taken, but "
-                             "RLIMIT_AS, and RLIMIT_MEMLOCK after mlockall(MCL_FUTURE), must allow "
-                             "10 GiB more than the program uses)",
-                             (unsigned long long)(ZONE_FLOOR / GIB), strerror(-r));
-        }
+    memset(arena, 0, sizeof(*arena));
+    r = arena_reserve(arena, size);
+    while (r < 0 && size > ZONE_FLOOR) {
+        size /= 2;
+        r = arena_reserve(arena, size);
     }
+    if (r < 0)
+        return fault_set(fault, DMABUFD_CODE_OK, ENOMEM,
+                         "cannot reserve %llu GiB of addresses: %s (no memory is taken, but "
+                         "RLIMIT_AS, and RLIMIT_MEMLOCK after mlockall(MCL_FUTURE), must allow "
+                         "10 GiB more than the program uses)",
+                         (unsigned long long)(ZONE_FLOOR * ZONE_COUNT / GIB), strerror(-r));
+    pthread_mutex_init(&arena->lock, NULL);
     return 0;
 }
 
 void arena_deinit(struct arena *arena)
 {
     for (unsigned int i = 0; i < ZONE_COUNT; i++) {
-        struct zone *zone = &arena->zone[i];
-        struct zone_space *space = &arena->space[i];
-
-        if (!space->size)
-            continue;
-        if (!space->holed)
-            munmap((void *)zone->base, space->size);
-        munmap(TABLE_MEMORY(zone), table_bytes(space->size, space->shift));
-        extents_deinit(&space->free);
+        if (!arena->space[i].holed)
+            munmap((void *)(arena->base + i * arena->middle), arena->middle);
+        table_unmap(arena, i);
     }
     pthread_mutex_destroy(&arena->lock);
 }
@@ -156,7 +175,7 @@ static bool encodable(const struct dmabufd_span *list, size_t count, unsigned in
     for (size_t i = 0; i < count; i++) {
         const struct dmabufd_span *span = &list[i];
 
-        if ((span->dma_addr & (KIB * 4 - 1)) || (span->length & (granule - 1)) ||
+        if ((span->dma_addr & (granule - 1)) || (span->length & (granule - 1)) ||
             span->length > ARENA_ADDRESS_END || span->dma_addr > ARENA_ADDRESS_END - span->length)
             return false;
     }
@@ -164,21 +183,21 @@ static bool encodable(const struct dmabufd_span *list, size_t count, unsigned in
 }
 
 /* Makes the entries of everything below @end accessible. Called with the lock held. */
-static int grow_table(struct zone *zone, const struct zone_space *space, uint64_t end)
+static int grow_table(struct arena *arena, unsigned int zone, uint64_t end)
 {
-    uint64_t have = atomic_load_explicit(&zone->limit, memory_order_relaxed);
-    uint64_t from = table_bytes(have, space->shift);
-    uint64_t to = table_bytes(end, space->shift);
+    uint64_t have = __atomic_load_n(&arena->end[zone], __ATOMIC_RELAXED);
+    uint64_t from = table_bytes(have, shifts[zone]);
+    uint64_t to = table_bytes(end, shifts[zone]);
+    uint64_t all = table_bytes(described(arena, zone), shifts[zone]);
 
     if (end <= have)
         return 0;
     to = (to + TABLE_STEP - 1) & ~(TABLE_STEP - 1);
-    if (to > table_bytes(space->size, space->shift))
-        to = table_bytes(space->size, space->shift);
-    if (mprotect(TABLE_MEMORY(zone) + from, to - from, PROT_READ | PROT_WRITE) < 0)
+    if (to > all)
+        to = all;
+    if (mprotect((char *)arena->table[zone] + from, to - from, PROT_READ | PROT_WRITE) < 0)
         return -errno;
-    atomic_store_explicit(&zone->limit, to / sizeof(uint64_t) << space->shift,
-                          memory_order_release);
+    __atomic_store_n(&arena->end[zone], to / sizeof(uint64_t) << shifts[zone], __ATOMIC_RELEASE);
     return 0;
 }
 
@@ -192,7 +211,7 @@ static int place_in(struct arena *arena, unsigned int i, uint64_t size, uint64_t
     pthread_mutex_lock(&arena->lock);
     r = extents_take(&space->free, size, alignment, &offset);
     if (r == 0) {
-        r = grow_table(&arena->zone[i], space, offset + size);
+        r = grow_table(arena, i, offset + size);
         if (r < 0)
             extents_give(&space->free, offset, size);
     }
@@ -210,14 +229,14 @@ int arena_place(struct arena *arena, uint64_t size, uint64_t page_size,
     uint64_t alignment = page_size;
     int r = -ENOSPC;
 
-    if (!encodable(list, count, ARENA_SMALL_SHIFT))
+    if (!encodable(list, count, DMABUFD_SMALL_SHIFT))
         return fault_set(fault, DMABUFD_CODE_OK, EPROTO,
                          "the buffer has an address that no page of memory can have");
     /* Aligned so that the kernel can map 2 MiB at once where the pages happen to allow it. */
     if (size >= 2 * MIB && alignment < 2 * MIB)
         alignment = 2 * MIB;
     /* Huge pages are contiguous and aligned by construction, but that is for the list to show. */
-    if (page_size >= 2 * MIB && encodable(list, count, ARENA_LARGE_SHIFT))
+    if (page_size >= 2 * MIB && encodable(list, count, DMABUFD_LARGE_SHIFT))
         r = place_in(arena, ZONE_LARGE, size, alignment, ret);
     if (r == -ENOSPC)
         r = place_in(arena, ZONE_SMALL, size, alignment, ret);
@@ -226,7 +245,7 @@ int arena_place(struct arena *arena, uint64_t size, uint64_t page_size,
             fault, DMABUFD_CODE_OK, ENOMEM,
             "this connection has no %llu bytes of its %llu GiB of addresses left: free "
             "buffers, or raise RLIMIT_AS if it is set",
-            (unsigned long long)size, (unsigned long long)(arena->space[ZONE_SMALL].size / GIB));
+            (unsigned long long)size, (unsigned long long)(arena->middle / GIB));
     if (r < 0)
         return fault_set(fault, DMABUFD_CODE_OK, ENOMEM, "cannot extend the translation table: %s",
                          strerror(-r));
@@ -260,35 +279,44 @@ int arena_map(struct arena *arena, const struct arena_range *range, int fd, uint
                      (unsigned long long)range->size, strerror(error));
 }
 
-static _Atomic uint64_t *entries(struct arena *arena, const struct arena_range *range)
+static uint64_t *entries(struct arena *arena, const struct arena_range *range)
 {
-    return &arena->zone[range->zone].table[range->offset >> arena->space[range->zone].shift];
+    return &arena->table[range->zone][range->offset >> shifts[range->zone]];
+}
+
+static uint64_t make_entry(uintptr_t pointer, uint64_t dma_addr, uint64_t run)
+{
+    uint64_t entry = (pointer ^ dma_addr) & DMABUFD_ENTRY_ADDRESS;
+
+    if (run > DMABUFD_ENTRY_RUN_MAX)
+        return entry | DMABUFD_ENTRY_LONG;
+    return entry | run >> DMABUFD_ENTRY_RUN_HIGH | run << (64 - DMABUFD_ENTRY_RUN_HIGH);
 }
 
 void arena_publish(struct arena *arena, const struct arena_range *range,
                    const struct dmabufd_span *list, size_t count)
 {
-    _Atomic uint64_t *entry = entries(arena, range);
-    unsigned int shift = arena->space[range->zone].shift;
+    uint64_t *entry = entries(arena, range);
+    uintptr_t pointer = (uintptr_t)arena_pointer(arena, range);
+    unsigned int shift = shifts[range->zone];
 
     for (size_t i = 0; i < count; i++) {
-        uint64_t frame = (list[i].dma_addr >> 12) + 1;
+        uint64_t dma_addr = list[i].dma_addr;
 
         for (uint64_t run = list[i].length >> shift; run > 0; run--) {
-            uint64_t shown = run <= ARENA_RUN_MAX ? run : 0;
-
-            atomic_store_explicit(entry++, shown << ARENA_RUN_SHIFT | frame, memory_order_relaxed);
-            frame += UINT64_C(1) << (shift - 12);
+            __atomic_store_n(entry++, make_entry(pointer, dma_addr, run), __ATOMIC_RELAXED);
+            pointer += UINT64_C(1) << shift;
+            dma_addr += UINT64_C(1) << shift;
         }
     }
 }
 
 void arena_withdraw(struct arena *arena, const struct arena_range *range)
 {
-    _Atomic uint64_t *entry = entries(arena, range);
+    uint64_t *entry = entries(arena, range);
 
-    for (uint64_t n = range->size >> arena->space[range->zone].shift; n > 0; n--)
-        atomic_store_explicit(entry++, 0, memory_order_release);
+    for (uint64_t n = range->size >> shifts[range->zone]; n > 0; n--)
+        __atomic_store_n(entry++, 0, __ATOMIC_RELEASE);
 }
 
 void arena_unplace(struct arena *arena, const struct arena_range *range)
@@ -329,30 +357,47 @@ void arena_abandon(struct arena *arena, const struct arena_range *range, uint64_
     }
 }
 
-/*
- * An entry without a run stands for more than ARENA_RUN_MAX granules, so the one that many further
- * on is in the same run, and has the rest. An entry of 0 on the way means that the buffer is being
- * freed; what was found so far is as good an answer as any.
- */
-__attribute__((noinline, cold)) int zone_translate_rare(const struct zone *zone, uint64_t offset,
-                                                        uint64_t *ret_dma_addr,
-                                                        uint64_t *ret_length, uint64_t entry,
-                                                        unsigned int shift)
+/* The reading side, turned back. */
+static uint64_t entry_run(uint64_t entry)
 {
-    uint64_t inside = offset & ((UINT64_C(1) << shift) - 1);
-    uint64_t index = offset >> shift;
-    uint64_t granules = 0;
-    uint64_t here = entry;
+    return (entry << DMABUFD_ENTRY_RUN_HIGH | entry >> (64 - DMABUFD_ENTRY_RUN_HIGH)) &
+           DMABUFD_ENTRY_RUN_MAX;
+}
 
+/*
+ * A long entry stands for more than DMABUFD_ENTRY_RUN_MAX granules, so the one that many further on
+ * is in the same run, and has the rest. An entry of 0 on the way means that the buffer is being freed;
+ * what was found so far is as good an answer as any.
+ */
+static uint64_t long_run(const uint64_t *at, uint64_t entry)
+{
+    uint64_t granules = 0;
+
+    while (entry & DMABUFD_ENTRY_LONG) {
+        granules += DMABUFD_ENTRY_RUN_MAX;
+        at += DMABUFD_ENTRY_RUN_MAX;
+        entry = __atomic_load_n(at, __ATOMIC_RELAXED);
+    }
+    return granules + entry_run(entry);
+}
+
+__attribute__((noinline, cold)) int arena_translate_rarely(const struct arena *arena,
+                                                           const void *pointer,
+                                                           uint64_t *ret_dma_addr,
+                                                           uint64_t *ret_length)
+{
+    uint64_t offset = (uintptr_t)pointer - arena->base;
+    unsigned int zone = offset < arena->middle ? ZONE_SMALL : ZONE_LARGE;
+    const uint64_t *at = &arena->table[zone][offset >> shifts[zone]];
+    uint64_t entry;
+
+    if (offset >= __atomic_load_n(&arena->end[zone], __ATOMIC_RELAXED))
+        return -ENOENT;
+    entry = __atomic_load_n(at, __ATOMIC_RELAXED);
     if (entry == 0)
         return -ENOENT;
-    while (here != 0 && here >> ARENA_RUN_SHIFT == 0) {
-        granules += ARENA_RUN_MAX;
-        index += ARENA_RUN_MAX;
-        here = atomic_load_explicit(&zone->table[index], memory_order_relaxed);
-    }
-    granules += here >> ARENA_RUN_SHIFT;
-    *ret_dma_addr = entry_address(entry) + inside;
-    *ret_length = (granules << shift) - inside;
+    *ret_dma_addr = (entry & DMABUFD_ENTRY_ADDRESS) ^ (uintptr_t)pointer;
+    *ret_length = (long_run(at, entry) << shifts[zone]) -
+                  ((uintptr_t)pointer & ((UINT64_C(1) << shifts[zone]) - 1));
     return 0;
 }

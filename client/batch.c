@@ -27,26 +27,36 @@ static void miss(struct dmabufd_translation *ret, size_t *misses)
     *ret = (struct dmabufd_translation){ .dma_addr = DMABUFD_NO_ADDRESS };
 }
 
-/* Translates from @i on until one is not in this zone. Return: which that is. @shift is a constant. */
-static inline __attribute__((always_inline)) size_t translate_in(const struct zone *zone,
-                                                                 unsigned int shift,
-                                                                 const struct questions *questions,
-                                                                 size_t i, size_t *misses,
-                                                                 struct dmabufd_translation *ret)
+/* Translates from @i on until one is not in this zone. Return: which that is. @zone, @shift: constants. */
+static inline __attribute__((always_inline)) size_t translate_in(
+    const struct arena *arena, unsigned int zone, unsigned int shift,
+    const struct questions *questions, size_t i, size_t *misses, struct dmabufd_translation *ret)
 {
-    uint64_t limit = atomic_load_explicit(&zone->limit, memory_order_relaxed);
-    const _Atomic uint64_t *table = zone->table;
-    uintptr_t base = zone->base;
+    uint64_t start = zone == ZONE_LARGE ? arena->middle : 0;
+    uint64_t room = __atomic_load_n(&arena->end[zone], __ATOMIC_RELAXED) - start;
+    const uint64_t *table = arena->table[zone];
+    uintptr_t base = arena->base;
 
     for (; i < questions->count; i++) {
-        uint64_t offset = pointer_at(questions, i) - base;
+        uintptr_t pointer = pointer_at(questions, i);
+        uint64_t offset = pointer - base;
         uint64_t dma_addr, length;
 
-        if (offset >= limit)
+        if (offset - start >= room)
             break;
-        if (zone_translate_in(zone, table, offset, &dma_addr, &length, shift) < 0) {
-            miss(&ret[i], misses);
-            continue;
+        if (__builtin_expect(dmabufd_translate_entry(&table[offset >> shift], pointer, shift, true,
+                                                     &dma_addr, &length) > 0,
+                             0)) {
+            /* Of its own, because variables whose address is passed on are memory. */
+            struct dmabufd_translation rare;
+
+            if (arena_translate_rarely(arena, (const void *)pointer, &rare.dma_addr, &rare.length) <
+                0) {
+                miss(&ret[i], misses);
+                continue;
+            }
+            dma_addr = rare.dma_addr;
+            length = rare.length;
         }
         if (questions->iovecs && length > questions->iovecs[i].iov_len)
             length = questions->iovecs[i].iov_len;
@@ -59,14 +69,13 @@ static inline __attribute__((always_inline)) size_t translate_all(const struct a
                                                                   const struct questions *questions,
                                                                   struct dmabufd_translation *ret)
 {
-    const struct zone *large = &arena->zone[ZONE_LARGE], *small = &arena->zone[ZONE_SMALL];
     size_t misses = 0, i = 0;
 
     while (i < questions->count) {
         size_t before = i;
 
-        i = translate_in(large, ARENA_LARGE_SHIFT, questions, i, &misses, ret);
-        i = translate_in(small, ARENA_SMALL_SHIFT, questions, i, &misses, ret);
+        i = translate_in(arena, ZONE_LARGE, DMABUFD_LARGE_SHIFT, questions, i, &misses, ret);
+        i = translate_in(arena, ZONE_SMALL, DMABUFD_SMALL_SHIFT, questions, i, &misses, ret);
         if (i == before)
             miss(&ret[i++], &misses);
     }

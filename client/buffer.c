@@ -88,7 +88,7 @@ static int place(dmabufd *d, dmabufd_buffer *buffer, bool is_new, struct fault *
     if (r < 0)
         return r;
     buffer->range = range;
-    buffer->zone = &d->arena.zone[range.zone];
+    buffer->table = d->arena.table[range.zone];
     buffer->data = arena_pointer(&d->arena, &range);
     arena_publish(&d->arena, &range, buffer->spans, buffer->span_count);
     return 0;

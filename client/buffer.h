@@ -7,7 +7,7 @@
 
 struct dmabufd_buffer {
     dmabufd *connection;
-    const struct zone *zone; /* for translation by offset */
+    const uint64_t *table; /* for translation by offset */
     void *data;
     uint64_t size;
     uint64_t page_size;

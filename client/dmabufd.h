@@ -374,7 +374,8 @@ const struct dmabufd_span *dmabufd_buffer_spans(const dmabufd_buffer *buffer, si
  * @ret_length: bytes from there on that are contiguous for the device, to the end of the buffer at
  *              most
  *
- * No system call, no lock, no message: for the data path. Does not set dmabufd_last_error().
+ * No system call, no lock, no message: for the data path; <dmabufd-inline.h> has it without the call.
+ * Does not set dmabufd_last_error().
  * Safe against concurrent dmabufd_alloc() and dmabufd_free() of other buffers; one that overlaps
  * the free of its own buffer may give either answer.
  *

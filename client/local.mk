@@ -28,7 +28,8 @@ libclient_la_SOURCES = \
 	client/translate.c
 libclient_la_LIBADD = libproto.la
 
-include_HEADERS += client/dmabufd.h client/dmabufd-heap.h common/dmabufd-types.h
+include_HEADERS += client/dmabufd.h client/dmabufd-heap.h client/dmabufd-inline.h \
+	common/dmabufd-types.h
 
 # Everything is in libclient.la, which tests link too. Current, revision, age: a release that adds
 # symbols is current+1:0:age+1, and adds a node to libdmabufd.sym; one that changes none is +1 in
@@ -87,8 +88,8 @@ tests_unit_test_arena_SOURCES = tests/unit/test-arena.c
 tests_unit_test_arena_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_arena_LDADD = libclient.la $(CMOCKA_LIBS)
 
-check_PROGRAMS += tests/unit/test-batch tests/unit/test-events
-TESTS += tests/unit/test-batch tests/unit/test-events
+check_PROGRAMS += tests/unit/test-batch tests/unit/test-events tests/unit/test-inline
+TESTS += tests/unit/test-batch tests/unit/test-events tests/unit/test-inline
 tests_unit_test_batch_SOURCES = tests/unit/test-batch.c
 tests_unit_test_batch_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_batch_LDADD = libclient.la $(CMOCKA_LIBS)
@@ -96,6 +97,9 @@ tests_unit_test_events_SOURCES = tests/unit/test-events.c \
 	tests/unit/fake-daemon.c tests/unit/fake-daemon.h
 tests_unit_test_events_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_events_LDADD = libclient.la $(CMOCKA_LIBS)
+tests_unit_test_inline_SOURCES = tests/unit/test-inline.c
+tests_unit_test_inline_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_unit_test_inline_LDADD = libclient.la $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/test-chunks tests/unit/test-client-pool \
 	tests/unit/test-ctl-pool tests/unit/test-ctl-pool-map

@@ -160,7 +160,7 @@ static void nothing_asked(void **unused)
 /* Too long for its field: the one case that is not decided in the loop. */
 static void long_runs(void **unused)
 {
-    uint64_t size = (ARENA_RUN_MAX + 5) * 4 * KIB;
+    uint64_t size = (DMABUFD_ENTRY_RUN_MAX + 5) * 4 * KIB;
     struct dmabufd_span span = { 0, UINT64_C(1) << 45, size };
     struct dmabufd_translation answers[2];
     const void *pointers[2];
