@@ -5,7 +5,8 @@
  * ours, and beside DPDK's two ways over 1 GiB of its own (dpdk-memory.c). All read lists of random
  * places of the same length; see walk.h for what independent and chained mean.
  *
- * batched: ours by dmabufd_translate_pointers(), beside the same.
+ * batched: ours by dmabufd_translate_pointers(), beside the same. inlined: by dmabufd_translate_inline();
+ * address: the same without the length, for the address only, which is all that the bare load tells.
  */
 #include <err.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include "bench/bench.h"
 #include "bench/table.h"
 #include "bench/walk.h"
+#include "client/dmabufd-inline.h"
 
 #define ROW         "translate"
 #define TOTAL       GIB
@@ -47,6 +49,8 @@ enum way {
     CALL_SMALL, /* the same in a function */
     CALL_HUGE,
     BATCHED, /* ours, many in a call */
+    INLINED, /* ours, without a call */
+    ADDRESS, /* the same, without length */
 };
 
 /* ---- what is timed ---- */
@@ -55,6 +59,21 @@ static int ask_ours(const void *of, const char *pointer, uint64_t *ret_dma_addr,
                     uint64_t *ret_length)
 {
     return dmabufd_translate(of, pointer, ret_dma_addr, ret_length);
+}
+
+static inline __attribute__((always_inline)) int ask_inlined(const void *of, const char *pointer,
+                                                             uint64_t *ret_dma_addr,
+                                                             uint64_t *ret_length)
+{
+    return dmabufd_translate_inline(of, pointer, ret_dma_addr, ret_length);
+}
+
+static inline __attribute__((always_inline)) int ask_address(const void *of, const char *pointer,
+                                                             uint64_t *ret_dma_addr,
+                                                             uint64_t *ret_length)
+{
+    *ret_length = 0;
+    return dmabufd_translate_inline(of, pointer, ret_dma_addr, NULL);
 }
 
 static int load_small(const void *of, const char *pointer, uint64_t *ret_dma_addr,
@@ -100,6 +119,19 @@ static void walk_batched(const dmabufd *d, const struct places *places)
     walk_sink = sum;
 }
 
+/* In a function of its own: the tables are a copy in it, as the header advises. */
+static inline __attribute__((always_inline)) void walk_inlined(const dmabufd *d,
+                                                               const struct places *places,
+                                                               walk_ask *ask, bool chained)
+{
+    struct dmabufd_tables got, tables;
+
+    if (dmabufd_get_tables(d, DMABUFD_TABLES_LAYOUT, &got) < 0)
+        errx(1, "this is another library");
+    tables = got;
+    walk(ask, &tables, places->pointers, WALK_PLACES, chained);
+}
+
 static inline __attribute__((always_inline)) void run(const dmabufd *d, const struct places *places,
                                                       enum way way, bool chained)
 {
@@ -121,6 +153,12 @@ static inline __attribute__((always_inline)) void run(const dmabufd *d, const st
         break;
     case BATCHED:
         walk_batched(d, places);
+        break;
+    case INLINED:
+        walk_inlined(d, places, ask_inlined, chained);
+        break;
+    case ADDRESS:
+        walk_inlined(d, places, ask_address, chained);
         break;
     }
 }
@@ -195,6 +233,8 @@ static void measure(struct bench *bench, const struct places *places, const stru
     bool huge = region->page_size == PAGE_HUGE;
     CLEANUP_SAMPLES struct samples ours = { 0 };
     CLEANUP_SAMPLES struct samples batched = { 0 };
+    CLEANUP_SAMPLES struct samples inlined = { 0 };
+    CLEANUP_SAMPLES struct samples address = { 0 };
     CLEANUP_SAMPLES struct samples load = { 0 };
     CLEANUP_SAMPLES struct samples call = { 0 };
     CLEANUP_SAMPLES struct samples mem = { 0 };
@@ -207,6 +247,8 @@ static void measure(struct bench *bench, const struct places *places, const stru
         take_turn(bench, places, OURS, chained, &ours);
         if (!chained)
             take_turn(bench, places, BATCHED, chained, &batched);
+        take_turn(bench, places, INLINED, chained, &inlined);
+        take_turn(bench, places, ADDRESS, chained, &address);
         take_turn(bench, places, huge ? LOAD_HUGE : LOAD_SMALL, chained, &load);
         take_turn(bench, places, huge ? CALL_HUGE : CALL_SMALL, chained, &call);
         take_peer_turn(bench, region, PEER_MEM, chained, &mem);
@@ -215,6 +257,12 @@ static void measure(struct bench *bench, const struct places *places, const stru
     summary = samples_summary(&ours);
     report(bench, region, way, &summary, &load, &mem, "inline, mem");
     report(bench, region, way, &summary, &call, &object, "called, malloc");
+    summary = samples_summary(&inlined);
+    report(bench, region, chained ? "inlined chained" : "inlined", &summary, &load, &object,
+           "inline, malloc");
+    summary = samples_summary(&address);
+    report(bench, region, chained ? "address chained" : "address", &summary, &load, &object,
+           "inline, malloc");
     if (chained)
         return;
     summary = samples_summary(&batched);
