@@ -146,7 +146,8 @@ static int longest_first(const void *a, const void *b)
 static struct pool_run *list_runs(const struct pool_set *set, bool whole, uint64_t mask,
                                   size_t *ret_count)
 {
-    struct pool_run *runs = calloc(set->count ? set->count : 1, sizeof(*runs));
+    /* One more, for the call that finds the end. */
+    struct pool_run *runs = calloc(set->count + 1, sizeof(*runs));
     size_t at = 0;
 
     *ret_count = 0;

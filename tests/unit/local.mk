@@ -11,6 +11,7 @@ libunit_la_SOURCES = \
 	tests/unit/mock-backend.c tests/unit/mock-backend.h \
 	tests/unit/rig.c tests/unit/rig.h \
 	tests/unit/samples.c tests/unit/samples.h \
+	tests/unit/shelf.c tests/unit/shelf.h \
 	tests/unit/stock.c tests/unit/stock.h \
 	tests/unit/support.c tests/unit/support.h
 libunit_la_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(EVENT_CFLAGS)
@@ -27,6 +28,8 @@ unit_programs = \
 	tests/unit/test-channel \
 	tests/unit/test-channel-closed \
 	tests/unit/test-channel-inflight \
+	tests/unit/test-choice \
+	tests/unit/test-choice-random \
 	tests/unit/test-closer \
 	tests/unit/test-extents \
 	tests/unit/test-fake \
@@ -93,6 +96,14 @@ tests_unit_test_channel_closed_LDADD = $(unit_ldadd)
 tests_unit_test_channel_inflight_SOURCES = tests/unit/test-channel-inflight.c
 tests_unit_test_channel_inflight_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_channel_inflight_LDADD = $(unit_ldadd)
+
+tests_unit_test_choice_SOURCES = tests/unit/test-choice.c
+tests_unit_test_choice_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_choice_LDADD = $(unit_ldadd)
+
+tests_unit_test_choice_random_SOURCES = tests/unit/test-choice-random.c
+tests_unit_test_choice_random_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_choice_random_LDADD = $(unit_ldadd)
 
 tests_unit_test_closer_SOURCES = tests/unit/test-closer.c
 tests_unit_test_closer_CPPFLAGS = $(unit_cppflags)
