@@ -47,6 +47,7 @@ unit_programs = \
 	tests/unit/test-offenders \
 	tests/unit/test-parse \
 	tests/unit/test-pci \
+	tests/unit/test-pool \
 	tests/unit/test-quota \
 	tests/unit/test-progress \
 	tests/unit/test-resolve \
@@ -174,6 +175,10 @@ tests_unit_test_pci_SOURCES = tests/unit/test-pci.c \
 	client/binding.c client/binding.h client/usage.c client/usage.h
 tests_unit_test_pci_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_pci_LDADD = $(unit_ldadd)
+
+tests_unit_test_pool_SOURCES = tests/unit/test-pool.c
+tests_unit_test_pool_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_pool_LDADD = $(unit_ldadd)
 
 tests_unit_test_quota_SOURCES = tests/unit/test-quota.c
 tests_unit_test_quota_CPPFLAGS = $(unit_cppflags)
