@@ -86,16 +86,17 @@ static int take_out(struct service *service, struct client *client, struct pool_
     return 0;
 }
 
-/* Return: 1; negative errno with @fault. What was taken out and could not be given goes back to the
- * kernel. */
+/* Return: 1; 0: the client may not have it like this; negative errno with @fault: what was taken out and
+ * could not be given goes back to the kernel. */
 static int hand_over(struct service *service, struct client *client, uint64_t tag,
                      struct pool_set *set, const struct choice *choice, struct fault *fault)
 {
     struct buffer *buffer;
     int r = take_out(service, client, set, choice, &buffer, fault);
 
+    /* Other pages, or one file instead of several, may be within its limits; else the build says why. */
     if (r < 0)
-        return r;
+        return 0;
     r = store_add(&service->store, client, buffer, fault);
     if (r < 0) {
         store_unreserve(&service->store, client, buffer_weight(buffer));
@@ -131,6 +132,22 @@ static int try_set(struct service *service, struct client *client, uint64_t tag,
     r = r == 0 ? hand_over(service, client, tag, set, &choice, fault) : 0;
     choice_deinit(&choice);
     return r;
+}
+
+/* What the build will ask for: nothing is given up for a client that is refused there. */
+static bool may_have(struct service *service, struct client *client, uint64_t page_size,
+                     uint64_t size)
+{
+    enum quota_kind kind = quota_kind_of(page_size);
+    int r = store_reserve(&service->store, client, 1, NULL);
+
+    if (r < 0)
+        return false;
+    r = quota_charge(client->user, kind, size, NULL);
+    if (r == 0)
+        quota_release(client->user, kind, size);
+    store_unreserve(&service->store, client, 1);
+    return r == 0;
 }
 
 /* Pages that the kernel has not, as long as the pool has them. */
@@ -180,7 +197,8 @@ int grant_try(struct service *service, struct client *client, const struct link_
     }
     if (first) {
         first->misses++;
-        give_up(service, first, first_size, build);
+        if (may_have(service, client, first->page_size, first_size))
+            give_up(service, first, first_size, build);
     }
     return 0;
 }
