@@ -66,6 +66,7 @@ static int make(struct service *service, struct pool_set *set, unsigned int clas
     set->making += size;
     set->making_files[class]++;
     service->pool.files++;
+    LIST_INSERT_HEAD(&service->refill.jobs, job, client_link);
     service_submit(service, job);
     return 0;
 }
@@ -187,12 +188,14 @@ void refill_done(struct service *service, struct job *job)
     struct pool_set *set = job->set;
     struct buffer *buffer = job->buffer;
 
+    LIST_REMOVE(job, client_link);
     set->jobs--;
     set->making -= job->build.asked;
     set->making_files[class]--;
     service->pool.files--;
     if (job->failed) {
-        starve(set, class, &job->fault);
+        if (!atomic_load(&job->cancelled))
+            starve(set, class, &job->fault);
         if (buffer->fd >= 0)
             release_keep(service, buffer, "they cannot be unpinned after they were made");
         else
@@ -244,6 +247,10 @@ int refill_resize(struct service *service, struct pool_set *set, uint64_t bytes,
 
 void refill_stop(struct service *service)
 {
+    struct job *job;
+
+    LIST_FOREACH (job, &service->refill.jobs, client_link)
+        atomic_store(&job->cancelled, true);
     for (uint32_t i = 0; i < service->pool.set_count; i++) {
         struct pool_set *set = &service->pool.sets[i];
 

@@ -21,8 +21,8 @@ struct service;
 struct refill {
     struct event *retry;
     struct event *soon;
-    uint32_t
-        held_back; /* builds at work for which the pool gave up pages: not to be taken from them */
+    LIST_HEAD(, job) jobs; /* by client_link */
+    uint32_t held_back;    /* builds for which the pool gave up pages: not to be taken from them */
 };
 
 /** refill_init() - Return: 0 or a negative errno with @fault. */
@@ -51,7 +51,7 @@ void refill_pages_back(struct service *service, uint64_t page_size);
 /** refill_done() - a job of this ended. */
 void refill_done(struct service *service, struct job *job);
 
-/** refill_stop() - make no more, and let go of all that is ready. */
+/** refill_stop() - make no more, what is under way included, and let go of all that is ready. */
 void refill_stop(struct service *service);
 
 #endif
