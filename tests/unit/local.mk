@@ -35,6 +35,7 @@ unit_programs = \
 	tests/unit/test-fake \
 	tests/unit/test-fault \
 	tests/unit/test-identity \
+	tests/unit/test-grant \
 	tests/unit/test-heartbeat \
 	tests/unit/test-job \
 	tests/unit/test-kernel-abi \
@@ -126,6 +127,15 @@ tests_unit_test_fault_LDADD = $(unit_ldadd)
 tests_unit_test_identity_SOURCES = tests/unit/test-identity.c
 tests_unit_test_identity_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_identity_LDADD = $(unit_ldadd)
+
+# What a host has of huge pages is pretended (pool-rig.h).
+pool_rig = tests/unit/pool-rig.c tests/unit/pool-rig.h
+pool_rig_ldflags = -Wl,--wrap=memory_prepare,--wrap=memory_huge_free
+
+tests_unit_test_grant_SOURCES = tests/unit/test-grant.c $(pool_rig)
+tests_unit_test_grant_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_grant_LDFLAGS = $(AM_LDFLAGS) $(pool_rig_ldflags)
+tests_unit_test_grant_LDADD = $(unit_ldadd)
 
 tests_unit_test_heartbeat_SOURCES = tests/unit/test-heartbeat.c
 tests_unit_test_heartbeat_CPPFLAGS = $(unit_cppflags)
