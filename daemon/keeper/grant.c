@@ -15,6 +15,13 @@ static bool is_scarce(const struct pool *pool, const struct dmabufd_constraints 
     return constraints->dma_mask && constraints->dma_mask < pool->top;
 }
 
+/* Whether it is built of huge pages if there are; as memory_choose() says. */
+static bool wants_huge(const struct build *build)
+{
+    return build->wanted > PAGE_4K || build->asked >= PAGE_2M ||
+           memory_wants_runs(&build->constraints);
+}
+
 /* The sizes of pages to look for, best first; the same preferences as memory_choose(). */
 static size_t page_sizes(const struct pool *pool, const struct build *build, uint64_t ret[2])
 {
@@ -27,8 +34,7 @@ static size_t page_sizes(const struct pool *pool, const struct build *build, uin
     }
     if (build->asked >= PAGE_1G && build->asked % PAGE_1G == 0)
         ret[n++] = PAGE_1G;
-    if (build->asked >= PAGE_2M || memory_wants_runs(&build->constraints) ||
-        is_scarce(pool, &build->constraints))
+    if (wants_huge(build) || is_scarce(pool, &build->constraints))
         ret[n++] = PAGE_2M;
     return n;
 }
@@ -76,8 +82,10 @@ static int take_out(struct service *service, struct client *client, struct pool_
         store_unreserve(&service->store, client, weight);
         return r;
     }
-    for (size_t i = 0; i < choice->count; i++)
-        pool_remove(&service->pool, set, choice->buffer[i]);
+    if (choice->count == 1)
+        pool_remove(&service->pool, set, buffer);
+    else
+        pool_remove_all(&service->pool, set, choice->buffer, choice->count);
     buffer_drop_list(buffer);
     buffer->from_pool = true;
     buffer->payer = quota_again(client->user);
@@ -161,10 +169,9 @@ static void give_up(struct service *service, struct pool_set *set, uint64_t size
 
     if (choice_to_give_up(set, size, missing, &build->constraints, &choice) < 0)
         choice.count = 0;
-    for (size_t i = 0; i < choice.count; i++) {
-        pool_remove(&service->pool, set, choice.buffer[i]);
+    pool_remove_all(&service->pool, set, choice.buffer, choice.count);
+    for (size_t i = 0; i < choice.count; i++)
         SLIST_INSERT_HEAD(&build->given_up, choice.buffer[i], given_link);
-    }
     choice_deinit(&choice);
 }
 
@@ -197,7 +204,7 @@ int grant_try(struct service *service, struct client *client, const struct link_
     }
     if (first) {
         first->misses++;
-        if (may_have(service, client, first->page_size, first_size))
+        if (wants_huge(build) && may_have(service, client, first->page_size, first_size))
             give_up(service, first, first_size, build);
     }
     return 0;

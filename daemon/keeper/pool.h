@@ -53,6 +53,7 @@ struct pool_set {
     unsigned int bound; /* larger classes were tried in vain lately */
     bool starved;       /* the smallest too */
     bool complete;      /* was, since the target was set */
+    bool told;          /* the log why it cannot be filled, since something was made */
 };
 
 struct pool {
@@ -101,6 +102,10 @@ int pool_add(struct pool *pool, struct pool_set *set, struct buffer *buffer);
 
 /** pool_remove() - it is the caller's. */
 void pool_remove(struct pool *pool, struct pool_set *set, struct buffer *buffer);
+
+/** pool_remove_all() - several of them at once: in one pass over the set. */
+void pool_remove_all(struct pool *pool, struct pool_set *set, struct buffer *const *buffers,
+                     size_t count);
 
 /**
  * pool_next_run() - walk the runs by address

@@ -90,8 +90,8 @@ static void let_go(struct service *service, struct pool_set *set, uint64_t bytes
 
     if (choice_to_give_up(set, 0, bytes, NULL, &choice) < 0)
         choice.count = 0;
+    pool_remove_all(&service->pool, set, choice.buffer, choice.count);
     for (size_t i = 0; i < choice.count; i++) {
-        pool_remove(&service->pool, set, choice.buffer[i]);
         service->pinned++;
         release_buffer(service, choice.buffer[i], pool_party, NULL);
     }
@@ -177,9 +177,10 @@ static void starve(struct pool_set *set, unsigned int class, const struct fault 
         return;
     }
     set->starved = true;
-    if (!out_of_pages)
+    if (!out_of_pages && !set->told)
         log_warning("the pool cannot be filled with pages of %llu KiB on node %u: %s",
                     (unsigned long long)(set->page_size >> 10), set->node, fault->text);
+    set->told |= !out_of_pages;
 }
 
 void refill_done(struct service *service, struct job *job)
@@ -206,6 +207,7 @@ void refill_done(struct service *service, struct job *job)
     } else {
         buffer->from_pool = true;
         set->refilled += buffer->size;
+        set->told = false;
     }
     refill_kick(service);
 }
@@ -239,7 +241,7 @@ int refill_resize(struct service *service, struct pool_set *set, uint64_t bytes,
                          "allows %u: make it smaller or raise its LimitNOFILE=",
                          (unsigned long long)files, service->pool.files_max);
     set->target = bytes;
-    set->complete = false;
+    set->complete = set->told = false;
     feed(set);
     refill_kick(service);
     return 0;
