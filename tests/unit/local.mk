@@ -51,6 +51,7 @@ unit_programs = \
 	tests/unit/test-pool \
 	tests/unit/test-quota \
 	tests/unit/test-progress \
+	tests/unit/test-refill \
 	tests/unit/test-resolve \
 	tests/unit/test-resolve-random \
 	tests/unit/test-segments \
@@ -198,6 +199,11 @@ tests_unit_test_progress_SOURCES = tests/unit/test-progress.c
 tests_unit_test_progress_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_progress_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fallocate64
 tests_unit_test_progress_LDADD = $(unit_ldadd)
+
+tests_unit_test_refill_SOURCES = tests/unit/test-refill.c $(pool_rig)
+tests_unit_test_refill_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_refill_LDFLAGS = $(AM_LDFLAGS) $(pool_rig_ldflags)
+tests_unit_test_refill_LDADD = $(unit_ldadd)
 
 tests_unit_test_resolve_SOURCES = tests/unit/test-resolve.c
 tests_unit_test_resolve_CPPFLAGS = $(unit_cppflags)

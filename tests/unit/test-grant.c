@@ -528,6 +528,37 @@ static void build_fails_though_pages_were_given_up(void **state)
     await_ready(pool_2m(), 8 * PAGE_2M);
 }
 
+/* Low memory is worth a page that is too large, but what is made then is made of small ones. */
+static void nothing_given_up_for_a_small_one(void **state)
+{
+    struct link_request request = {
+        .op = LINK_ALLOC,
+        .client = USER,
+        .u.alloc = { .size = 1, .constraints = { .dma_mask = 64 * PAGE_2M - 1 } }
+    };
+
+    (void)state;
+    rig.service.pool.top = PAGE_1G;
+    atomic_store(&mock.next, 20 * PAGE_2M);
+    fill(20);
+    assert_int_equal(pool_2m()->files[1], 1);
+    assert_int_equal(ask(request, -1, NULL), 0);
+    assert_int_equal(reply.u.buffer.size, PAGE_2M);
+    await_ready(pool_2m(), 20 * PAGE_2M);
+    /* None of this size is left. */
+    mock.spare = 0;
+    for (unsigned int i = pool_2m()->files[0]; i > 0; i--)
+        assert_int_equal(tell(LINK_ALLOC, OTHER, PAGE_2M), 0);
+    assert_int_equal(pool_2m()->ready, 2 * PAGE_2M);
+    request.tag = 5;
+    assert_int_equal(rig_send(&rig, &request, sizeof(request), -1), 0);
+    rig_pump(&rig);
+    assert_int_equal(pool_2m()->ready, 2 * PAGE_2M);
+    assert_int_equal(rig.service.refill.held_back, 0);
+    assert_true(rig_settle(&rig));
+    assert_int_equal(pool_2m()->ready, 2 * PAGE_2M);
+}
+
 static void impossible_costs_nothing(void **state)
 {
     (void)state;
@@ -620,6 +651,7 @@ int main(void)
         TEST(client_leaves_while_pages_are_given_up),
         TEST(client_leaves_before_pages_are_given_up),
         TEST(build_fails_though_pages_were_given_up),
+        TEST(nothing_given_up_for_a_small_one),
         TEST(impossible_costs_nothing),
         TEST(a_chunk_stays_pinned),
         TEST(given_up_but_not_let_go),

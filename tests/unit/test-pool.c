@@ -139,6 +139,33 @@ static void taken_out_of_the_middle(void **state)
     buffer_free(buffer);
 }
 
+static void several_taken_out(void **state)
+{
+    const struct shelf_span spans[] = { { 30, 2 }, { 10, 2 } };
+    struct buffer *buffers[3];
+
+    (void)state;
+    shelf_put(&shelf, 20, 1);
+    buffers[0] = shelf_put(&shelf, 40, 8);
+    buffers[1] = shelf_put_spans(&shelf, spans, 2);
+    buffers[2] = shelf_put(&shelf, 12, 1);
+    shelf.count = 1;
+    pool_remove_all(&shelf.pool, &shelf.set, buffers, 0);
+    assert_int_equal(shelf.set.count, 5);
+    pool_remove_all(&shelf.pool, &shelf.set, buffers, 3);
+    assert_int_equal(shelf.set.count, 1);
+    assert_ptr_equal(shelf.set.pieces[0].buffer, shelf.buffers[0]);
+    assert_int_equal(shelf.set.ready, PAGE_2M);
+    assert_int_equal(shelf.set.files[0], 1);
+    assert_int_equal(shelf.set.files[2], 0);
+    assert_int_equal(shelf.set.files[3], 0);
+    assert_int_equal(shelf.pool.files, 1);
+    for (size_t i = 0; i < 3; i++) {
+        assert_false(buffers[i]->chosen);
+        buffer_free(buffers[i]);
+    }
+}
+
 /* Some backends tell the same address of all memory. */
 static void the_same_address_twice(void **state)
 {
@@ -269,6 +296,7 @@ int main(void)
         cmocka_unit_test(every_class_in_a_mix),
         TEST(sorted_and_counted),
         TEST(taken_out_of_the_middle),
+        TEST(several_taken_out),
         TEST(the_same_address_twice),
         TEST(many),
         TEST(runs),
