@@ -35,6 +35,7 @@ unit_programs = \
 	tests/unit/test-fake \
 	tests/unit/test-fault \
 	tests/unit/test-identity \
+	tests/unit/test-given-up \
 	tests/unit/test-grant \
 	tests/unit/test-heartbeat \
 	tests/unit/test-job \
@@ -132,6 +133,11 @@ tests_unit_test_identity_LDADD = $(unit_ldadd)
 # What a host has of huge pages is pretended (pool-rig.h).
 pool_rig = tests/unit/pool-rig.c tests/unit/pool-rig.h
 pool_rig_ldflags = -Wl,--wrap=memory_prepare,--wrap=memory_huge_free
+
+tests_unit_test_given_up_SOURCES = tests/unit/test-given-up.c $(pool_rig)
+tests_unit_test_given_up_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_given_up_LDFLAGS = $(AM_LDFLAGS) $(pool_rig_ldflags)
+tests_unit_test_given_up_LDADD = $(unit_ldadd)
 
 tests_unit_test_grant_SOURCES = tests/unit/test-grant.c $(pool_rig)
 tests_unit_test_grant_CPPFLAGS = $(unit_cppflags)

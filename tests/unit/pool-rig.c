@@ -108,6 +108,54 @@ struct pool_set *pool_set_of(uint64_t page_size)
     return set;
 }
 
+struct pool_set *pool_2m(void)
+{
+    return pool_set_of(PAGE_2M);
+}
+
+const struct store *store(void)
+{
+    return &rig.service.store;
+}
+
+uint32_t held_by(uint64_t client)
+{
+    return store_client(store(), client)->held;
+}
+
+uint64_t used_by(uint64_t client)
+{
+    return pool_user(client)->used[QUOTA_2M];
+}
+
+void expect_untouched(uint64_t pages)
+{
+    assert_int_equal(pool_2m()->ready, pages * PAGE_2M);
+    assert_int_equal(pool_2m()->grants, 0);
+    assert_int_equal(mock.unpins, 0);
+    assert_int_equal(held_by(USER), 0);
+    assert_int_equal(used_by(USER), 0);
+    assert_int_equal(store()->reserved, 0);
+    assert_int_equal(rig.service.pinned, 0);
+}
+
+static void forget(struct buffer *buffer)
+{
+    buffer->mapping.pinned = 0;
+    for (uint32_t i = 0; i < buffer->chunk_count; i++)
+        forget(buffer->chunk[i]);
+}
+
+void forgive(void)
+{
+    struct buffer *buffer;
+
+    rig.service.unreleasable = 0;
+    LIST_FOREACH (buffer, &rig.service.kept, inode_link)
+        forget(buffer);
+    mock.ends = mock.begins;
+}
+
 const struct quota_user *pool_user(uint64_t client)
 {
     return store_client(&rig.service.store, client)->user;

@@ -33,8 +33,24 @@ int pool_rig_teardown(void **state);
 /** pool_set_of() - the set of the only node. */
 struct pool_set *pool_set_of(uint64_t page_size);
 
+/** pool_2m() - that of 2 MiB. */
+struct pool_set *pool_2m(void);
+
+/** store() - the keeper's. */
+const struct store *store(void);
+
+/** held_by(), used_by() - what is counted of a client, and of its user in pages of 2 MiB, bytes. */
+uint32_t held_by(uint64_t client);
+uint64_t used_by(uint64_t client);
+
 /** pool_user() - of a client. */
 const struct quota_user *pool_user(uint64_t client);
+
+/** expect_untouched() - so many pages are ready, and USER has nothing. */
+void expect_untouched(uint64_t pages);
+
+/** forgive() - what the kernel was told not to unpin is as if it never was. */
+void forgive(void);
 
 /** tell() - a request straight to the service, so that nothing else happens meanwhile. */
 int tell(uint32_t op, uint64_t client, uint64_t tag);

@@ -17,26 +17,6 @@
 
 static const struct dmabufd_constraints contiguous = { .flags = DMABUFD_CONTIGUOUS };
 
-static const struct store *store(void)
-{
-    return &rig.service.store;
-}
-
-static uint32_t held_by(uint64_t client)
-{
-    return store_client(store(), client)->held;
-}
-
-static uint64_t used_by(uint64_t client)
-{
-    return pool_user(client)->used[QUOTA_2M];
-}
-
-static struct pool_set *pool_2m(void)
-{
-    return pool_set_of(PAGE_2M);
-}
-
 static const struct buffer *known(uint64_t id)
 {
     const struct buffer *buffer = slots_get(&store()->buffers, id);
@@ -346,17 +326,6 @@ static void broker_dies(void **state)
     assert_int_equal(pool_2m()->grants, 4);
 }
 
-static void expect_untouched(uint64_t pages)
-{
-    assert_int_equal(pool_2m()->ready, pages * PAGE_2M);
-    assert_int_equal(pool_2m()->grants, 0);
-    assert_int_equal(mock.unpins, 0);
-    assert_int_equal(held_by(USER), 0);
-    assert_int_equal(used_by(USER), 0);
-    assert_int_equal(store()->reserved, 0);
-    assert_int_equal(rig.service.pinned, 0);
-}
-
 static void quota_leaves_the_pool_alone(void **state)
 {
     struct quota_limits *limits = &rig.service.store.quota.limits;
@@ -375,25 +344,6 @@ static void quota_leaves_the_pool_alone(void **state)
     expect_untouched(8);
     limits->most[QUOTA_BUFFERS] = buffers;
     assert_int_equal(alloc(USER, PAGE_2M, NULL, NULL), 0);
-}
-
-/* What would be built has to be paid for, too: the pool gives nothing up for who cannot. */
-static void quota_and_what_is_given_up(void **state)
-{
-    struct quota_limits *limits = &rig.service.store.quota.limits;
-    const uint64_t buffers = limits->most[QUOTA_BUFFERS];
-
-    (void)state;
-    fill(8);
-    mock.spare = 0;
-    limits->most[QUOTA_2M] = PAGE_2M;
-    assert_int_equal(alloc(USER, 3 * PAGE_2M, NULL, NULL), ENOMEM);
-    expect_untouched(8);
-    limits->most[QUOTA_2M] = QUOTA_UNLIMITED;
-    limits->most[QUOTA_BUFFERS] = 0;
-    assert_int_equal(alloc(USER, 3 * PAGE_2M, NULL, NULL), EMFILE);
-    expect_untouched(8);
-    limits->most[QUOTA_BUFFERS] = buffers;
 }
 
 /* As without a pool: a user who may have no more huge pages gets small ones. */
@@ -449,144 +399,6 @@ static void no_descriptor_for_the_answer(void **state)
     }
 }
 
-/* The kernel has too few, and the pool not as they were asked for. */
-static void pages_given_up(void **state)
-{
-    CLEANUP_FDS struct wire_fds fds = WIRE_FDS_NONE;
-
-    (void)state;
-    fill(8);
-    mock.spare = (int64_t)PAGE_2M;
-    assert_int_equal(tell(LINK_ALLOC, USER, 3 * PAGE_2M), 0);
-    assert_int_equal(rig.service.refill.held_back, 1);
-    assert_int_equal(pool_2m()->ready, 6 * PAGE_2M);
-    assert_true(rig_receive(&rig, &reply, &fds));
-    assert_int_equal(reply.error, 0);
-    assert_int_equal(rig.service.refill.held_back, 0);
-    assert_int_equal(pool_2m()->misses, 1);
-    assert_int_equal(mock.ends, 2);
-    assert_int_equal(rig.service.pinned, 1);
-    assert_int_equal(pool_2m()->ready, 6 * PAGE_2M);
-    /* There are no others; when there are, it is full again. */
-    assert_int_equal(let_go(USER, reply.u.buffer.id), 0);
-    await_ready(pool_2m(), 8 * PAGE_2M);
-}
-
-static void client_leaves_while_pages_are_given_up(void **state)
-{
-    (void)state;
-    fill(8);
-    mock.spare = 0;
-    mock.gate_size = 3 * PAGE_2M;
-    assert_int_equal(tell(LINK_ALLOC, USER, 3 * PAGE_2M), 0);
-    assert_true(mock_await(&mock, 1));
-    assert_int_equal(mock.ends, 3);
-    assert_int_equal(tell(LINK_CLIENT_GONE, USER, 0), 0);
-    assert_int_equal(rig.service.refill.held_back, 1);
-    assert_int_equal(store()->reserved, 0);
-    mock_open(&mock);
-    await_ready(pool_2m(), 8 * PAGE_2M);
-    assert_int_equal(rig.service.refill.held_back, 0);
-    assert_int_equal(rig.service.pinned, 0);
-}
-
-/* Before it began: nothing was given back yet. */
-static void client_leaves_before_pages_are_given_up(void **state)
-{
-    int64_t spare;
-
-    (void)state;
-    fill(8);
-    mock.spare = 0;
-    mock.gate_size = 4 * PAGE_2M;
-    assert_int_equal(tell(LINK_ALLOC, USER, 4 * PAGE_2M), 0);
-    assert_true(mock_await(&mock, 1));
-    /* What is given back already is the first one's. */
-    spare = atomic_exchange(&mock.spare, 0);
-    assert_int_equal(tell(LINK_ALLOC, OTHER, 3 * PAGE_2M), 0);
-    atomic_store(&mock.spare, spare);
-    assert_int_equal(rig.service.refill.held_back, 2);
-    assert_int_equal(tell(LINK_CLIENT_GONE, OTHER, 0), 0);
-    mock_open(&mock);
-    assert_true(rig_settle(&rig));
-    assert_int_equal(rig.service.refill.held_back, 0);
-    assert_int_equal(used_by(USER), 4 * PAGE_2M);
-    assert_int_equal(tell(LINK_CLIENT_GONE, USER, 0), 0);
-    await_ready(pool_2m(), 8 * PAGE_2M);
-}
-
-static void build_fails_though_pages_were_given_up(void **state)
-{
-    (void)state;
-    fill(8);
-    mock.spare = 0;
-    mock.pin_fails = mock.pins + 1;
-    assert_int_equal(alloc(USER, 3 * PAGE_2M, NULL, NULL), EIO);
-    assert_int_equal(rig.service.refill.held_back, 0);
-    assert_int_equal(held_by(USER), 0);
-    assert_int_equal(used_by(USER), 0);
-    await_ready(pool_2m(), 8 * PAGE_2M);
-}
-
-/* Low memory is worth a page that is too large, but what is made then is made of small ones. */
-static void nothing_given_up_for_a_small_one(void **state)
-{
-    struct link_request request = {
-        .op = LINK_ALLOC,
-        .client = USER,
-        .u.alloc = { .size = 1, .constraints = { .dma_mask = 64 * PAGE_2M - 1 } }
-    };
-
-    (void)state;
-    rig.service.pool.top = PAGE_1G;
-    atomic_store(&mock.next, 20 * PAGE_2M);
-    fill(20);
-    assert_int_equal(pool_2m()->files[1], 1);
-    assert_int_equal(ask(request, -1, NULL), 0);
-    assert_int_equal(reply.u.buffer.size, PAGE_2M);
-    await_ready(pool_2m(), 20 * PAGE_2M);
-    /* None of this size is left. */
-    mock.spare = 0;
-    for (unsigned int i = pool_2m()->files[0]; i > 0; i--)
-        assert_int_equal(tell(LINK_ALLOC, OTHER, PAGE_2M), 0);
-    assert_int_equal(pool_2m()->ready, 2 * PAGE_2M);
-    request.tag = 5;
-    assert_int_equal(rig_send(&rig, &request, sizeof(request), -1), 0);
-    rig_pump(&rig);
-    assert_int_equal(pool_2m()->ready, 2 * PAGE_2M);
-    assert_int_equal(rig.service.refill.held_back, 0);
-    assert_true(rig_settle(&rig));
-    assert_int_equal(pool_2m()->ready, 2 * PAGE_2M);
-}
-
-static void impossible_costs_nothing(void **state)
-{
-    (void)state;
-    fill(8);
-    mock.spare = 0;
-    assert_int_equal(alloc(USER, 9 * PAGE_2M, NULL, NULL), ENOMEM);
-    assert_int_equal(pool_2m()->misses, 1);
-    expect_untouched(8);
-}
-
-static void forget(struct buffer *buffer)
-{
-    buffer->mapping.pinned = 0;
-    for (uint32_t i = 0; i < buffer->chunk_count; i++)
-        forget(buffer->chunk[i]);
-}
-
-/* So that the end of the test finds nothing else. */
-static void forgive(void)
-{
-    struct buffer *buffer;
-
-    rig.service.unreleasable = 0;
-    LIST_FOREACH (buffer, &rig.service.kept, inode_link)
-        forget(buffer);
-    mock.ends = mock.begins;
-}
-
 static void a_chunk_stays_pinned(void **state)
 {
     uint64_t id;
@@ -610,21 +422,6 @@ static void a_chunk_stays_pinned(void **state)
     forgive();
 }
 
-/* Of what was given up: nobody holds it, and it is told of. */
-static void given_up_but_not_let_go(void **state)
-{
-    (void)state;
-    fill(4);
-    mock.spare = 0;
-    atomic_store(&mock.unpins_refused, 1);
-    assert_int_equal(alloc(USER, 3 * PAGE_2M, NULL, NULL), ENOMEM);
-    assert_int_equal(rig.service.unreleasable, PAGE_2M);
-    assert_non_null(LIST_FIRST(&rig.service.kept));
-    refill_stop(&rig.service);
-    assert_true(rig_settle(&rig));
-    forgive();
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, pool_rig_setup, pool_rig_teardown)
 
 int main(void)
@@ -643,18 +440,10 @@ int main(void)
         TEST(client_leaves),
         TEST(broker_dies),
         TEST(quota_leaves_the_pool_alone),
-        TEST(quota_and_what_is_given_up),
         TEST(quota_and_automatic_pages),
         TEST(too_many_chunks_for_a_client),
         TEST(no_descriptor_for_the_answer),
-        TEST(pages_given_up),
-        TEST(client_leaves_while_pages_are_given_up),
-        TEST(client_leaves_before_pages_are_given_up),
-        TEST(build_fails_though_pages_were_given_up),
-        TEST(nothing_given_up_for_a_small_one),
-        TEST(impossible_costs_nothing),
         TEST(a_chunk_stays_pinned),
-        TEST(given_up_but_not_let_go),
     };
 
     pool_rig_can();

@@ -12,11 +12,6 @@
 #include "tests/unit/pool-rig.h"
 #include "tests/unit/support.h"
 
-static struct pool_set *pool_2m(void)
-{
-    return pool_set_of(PAGE_2M);
-}
-
 static void expect_mix(const struct pool_set *set)
 {
     uint32_t mix[PROTO_POOL_CLASSES], files = 0;
