@@ -111,16 +111,28 @@ static void build_failed(struct service *service, struct job *job, struct client
     answer_refuse(service->link, job->op, job->tag, &job->fault);
 }
 
+/* What the pool gave up for it is the kernel's, or stays with us. */
+static void end_giving_up(struct service *service, struct job *job)
+{
+    struct buffer *buffer;
+
+    while ((buffer = SLIST_FIRST(&job->build.stuck))) {
+        SLIST_REMOVE_HEAD(&job->build.stuck, given_link);
+        release_keep(service, buffer, "they cannot be unpinned after the pool gave them up");
+    }
+    if (!job->held_back)
+        return;
+    service->refill.held_back--;
+    refill_kick(service);
+}
+
 void allocation_done(struct service *service, struct job *job)
 {
     struct client *client = job->answer ? store_client(&service->store, job->client) : NULL;
     struct buffer *buffer = job->buffer;
     int r;
 
-    if (job->held_back) {
-        service->refill.held_back--;
-        refill_kick(service);
-    }
+    end_giving_up(service, job);
     if (client) {
         LIST_REMOVE(job, client_link);
         client->job_count--;

@@ -47,7 +47,7 @@ struct buffer {
     struct quota_user *sharer; /* charged for readonly_fd */
     LIST_HEAD(, name) names;
     uint32_t holders;         /* clients */
-    bool chosen;              /* by choice.c, for as long as it thinks */
+    bool chosen;              /* by choice.c or pool.c, for as long as it thinks */
     struct pool_set *leaving; /* the pool lets go of it */
     struct buffer **chunk;    /* that it was assembled from, in order; fd is a token then */
     uint32_t chunk_count;

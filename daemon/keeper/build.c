@@ -114,13 +114,22 @@ static int finish(struct buffer *buffer, const struct build *build, struct memor
     return r;
 }
 
-/* Of what the pool gave up for this. */
-static void discard_one(struct build *build, struct memory *memory, struct backend *backend)
+/* Of what the pool gave up for this: a piece. */
+static void discard_piece(struct build *build, struct memory *memory, struct backend *backend)
 {
     struct buffer *buffer = SLIST_FIRST(&build->given_up);
+    struct fault fault = { 0 };
+    int r = buffer_teardown_step(buffer, memory, backend, &fault);
 
+    if (r > 0)
+        return;
     SLIST_REMOVE_HEAD(&build->given_up, given_link);
-    buffer_discard(buffer, memory, backend);
+    if (r == 0) {
+        buffer_free(buffer);
+        return;
+    }
+    log_err("what the pool gave up cannot be unpinned: %s", fault.text);
+    SLIST_INSERT_HEAD(&build->stuck, buffer, given_link);
 }
 
 /* One run if that is soon found, else as few as its pages allow. Return: 1 to be called again. */
@@ -140,10 +149,6 @@ static int step(struct buffer *buffer, struct build *build, struct memory *memor
 {
     int r;
 
-    if (!SLIST_EMPTY(&build->given_up)) {
-        discard_one(build, memory, backend);
-        return 1;
-    }
     if (!build->started) {
         r = start(buffer, build, memory, backend, fault);
         if (r < 0)
@@ -190,14 +195,17 @@ enum build_result build_step(struct buffer *buffer, struct build *build, struct 
     int r;
 
     fault = fault ? fault : &unwanted;
+    /* Whether it is still wanted or not. */
+    if (!SLIST_EMPTY(&build->given_up)) {
+        discard_piece(build, memory, backend);
+        return BUILD_MORE;
+    }
     r = atomic_load(cancelled)
             ? fault_set(fault, DMABUFD_CODE_SHUTTING_DOWN, ECANCELED, "the client left")
             : step(buffer, build, memory, backend, cancelled, fault);
 
     if (r > 0)
         return BUILD_MORE;
-    while (!SLIST_EMPTY(&build->given_up))
-        discard_one(build, memory, backend);
     sift_end(&build->sift, memory, backend);
     if (r == 0)
         return BUILD_DONE;

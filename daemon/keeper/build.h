@@ -3,8 +3,8 @@
  * Build: making a buffer out of a client's request, step by step: choose a page size, allocate, pin,
  * resolve, see that it meets the constraints, search if it does not, fall back to other pages.
  *
- * All or nothing: what fails leaves nothing but the empty struct. While a build runs, the buffer
- * belongs to it alone.
+ * All or nothing: what fails leaves nothing but the empty struct, and build->stuck. While a build runs,
+ * the buffer belongs to it alone.
  */
 #ifndef KEEPER_BUILD_H
 #define KEEPER_BUILD_H
@@ -27,6 +27,7 @@ struct build {
     bool pooled; /* it is for the pool: the list is kept, and the bulk lane does it */
     bool choosy; /* and it is worth a short search to be one run */
     struct buffer_list given_up; /* by the pool, so that there are pages: the first thing to go */
+    struct buffer_list stuck;    /* of these, what the kernel did not unpin: to be kept */
     uint64_t choices[3];
     int choice_count;
     int choice;

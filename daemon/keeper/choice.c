@@ -31,13 +31,13 @@ static uint64_t mask_of(const struct dmabufd_constraints *constraints)
     return constraints->dma_mask ? constraints->dma_mask : UINT64_MAX;
 }
 
-/* Less is better: low memory last, then the length of the run. */
-static uint64_t rank(const struct pool_set *set, const struct pool_run *run,
+/* Less is better: low memory last, unless all that the mask reaches is low, then the length of the run. */
+static uint64_t rank(uint64_t dma_addr, uint64_t length,
                      const struct dmabufd_constraints *constraints)
 {
-    bool precious = !constraints->dma_mask && set->pieces[run->first].dma_addr < LOW_END;
+    bool precious = mask_of(constraints) >= LOW_END && dma_addr < LOW_END;
 
-    return run->length + (precious ? UINT64_C(1) << 62 : 0);
+    return length + (precious ? UINT64_C(1) << 62 : 0);
 }
 
 /* Pieces of a run that will do: the one nearest to an end of it leaves the least cut up. */
@@ -48,38 +48,112 @@ struct found {
     uint64_t from_end; /* bytes */
 };
 
-static void offer(struct found *found, size_t first, size_t count, uint64_t rank_,
-                  uint64_t from_end)
+static bool is_better(const struct found *found, uint64_t rank_, uint64_t from_end)
 {
-    if (found->count > 0 &&
-        (rank_ > found->rank || (rank_ == found->rank && from_end >= found->from_end)))
+    return found->count == 0 || rank_ < found->rank ||
+           (rank_ == found->rank && from_end < found->from_end);
+}
+
+/* Pieces that touch, as pool_next_run() finds them, and those of them that are of buffers of one size:
+ * each grant looks at all pieces, so this is one pass. */
+struct stretch {
+    size_t first; /* index of a piece */
+    size_t end;
+    uint64_t length;
+    size_t match; /* the first of that size; end: none */
+    size_t last_match;
+    uint64_t before; /* bytes of the run before match */
+    bool fragmented; /* one of them is only a part of its buffer */
+};
+
+static bool next_stretch(const struct pool_set *set, size_t *at, uint64_t size, struct stretch *ret)
+{
+    const struct pool_piece *pieces = set->pieces;
+    uint64_t length = 0, before = 0;
+    size_t i = *at, match = SIZE_MAX, last = 0;
+    bool fragmented = false;
+
+    if (i == set->count)
+        return false;
+    do {
+        if (pieces[i].size == size) {
+            if (match == SIZE_MAX) {
+                match = i;
+                before = length;
+            }
+            last = i;
+            fragmented |= pieces[i].length != size;
+        }
+        length += pieces[i++].length;
+    } while (i < set->count && pieces[*at].dma_addr + length == pieces[i].dma_addr);
+    *ret = (struct stretch){ .first = *at,
+                             .end = i,
+                             .length = length,
+                             .match = match == SIZE_MAX ? i : match,
+                             .last_match = last,
+                             .before = before,
+                             .fragmented = fragmented };
+    *at = i;
+    return true;
+}
+
+/* Return: whether there is no need to look further from the end that is nearest, since others are farther. */
+static bool offer_one(const struct pool_set *set, const struct stretch *stretch, size_t i,
+                      uint64_t before, const struct dmabufd_constraints *constraints,
+                      struct found *found)
+{
+    const struct pool_piece *piece = &set->pieces[i];
+    uint64_t after = stretch->length - before - piece->length;
+    uint64_t from_end = before < after ? before : after;
+    /* One in several spans is no good for much else. */
+    uint64_t rank_ = piece->length < piece->size
+                         ? 0
+                         : rank(set->pieces[stretch->first].dma_addr, stretch->length, constraints);
+
+    if (!is_better(found, rank_, from_end))
+        return true;
+    if (choice_needs_fit(constraints) &&
+        !meets(constraints, piece->buffer->spans.list, piece->buffer->spans.count))
+        return false;
+    *found = (struct found){ .first = i, .count = 1, .rank = rank_, .from_end = from_end };
+    return true;
+}
+
+/* From the front, then from the back: what lies between the first that will do and the last is farther
+ * from both ends. Where some are fragmented each has a rank of its own, so all are looked at. */
+static void look_at(const struct pool_set *set, const struct stretch *stretch, uint64_t size,
+                    const struct dmabufd_constraints *constraints, struct found *found)
+{
+    uint64_t at = stretch->before;
+
+    for (size_t i = stretch->match; i <= stretch->last_match; i++) {
+        if (set->pieces[i].size == size && offer_one(set, stretch, i, at, constraints, found) &&
+            !stretch->fragmented)
+            break;
+        at += set->pieces[i].length;
+    }
+    if (stretch->fragmented)
         return;
-    *found = (struct found){ .first = first, .count = count, .rank = rank_, .from_end = from_end };
+    at = set->pieces[stretch->last_match].dma_addr - set->pieces[stretch->first].dma_addr;
+    for (size_t i = stretch->last_match; i > stretch->match; i--) {
+        if (set->pieces[i].size == size && offer_one(set, stretch, i, at, constraints, found))
+            break;
+        at -= set->pieces[i - 1].length;
+    }
 }
 
 struct buffer *choice_one(const struct pool_set *set, uint64_t size,
                           const struct dmabufd_constraints *constraints)
 {
-    bool needs_fit = choice_needs_fit(constraints);
     struct found found = { 0 };
-    struct pool_run run;
+    struct stretch stretch;
     size_t at = 0;
 
-    while (pool_next_run(set, &at, false, UINT64_MAX, &run)) {
-        uint64_t before = 0;
+    while (next_stretch(set, &at, size, &stretch)) {
+        uint64_t rank_ = rank(set->pieces[stretch.first].dma_addr, stretch.length, constraints);
 
-        for (size_t i = run.first; i < run.first + run.count; i++) {
-            const struct pool_piece *piece = &set->pieces[i];
-            uint64_t after = run.length - before - piece->length;
-            uint64_t from_end = before < after ? before : after;
-
-            before += piece->length;
-            if (piece->size != size || (needs_fit && !meets(constraints, piece->buffer->spans.list,
-                                                            piece->buffer->spans.count)))
-                continue;
-            /* One in several spans is no good for much else. */
-            offer(&found, i, 1, piece->length < size ? 0 : rank(set, &run, constraints), from_end);
-        }
+        if (stretch.match < stretch.end && (stretch.fragmented || is_better(&found, rank_, 0)))
+            look_at(set, &stretch, size, constraints, &found);
     }
     return found.count > 0 ? set->pieces[found.first].buffer : NULL;
 }
@@ -88,11 +162,14 @@ struct buffer *choice_one(const struct pool_set *set, uint64_t size,
 static void find_windows(const struct pool_set *set, const struct pool_run *run, uint64_t size,
                          const struct dmabufd_constraints *constraints, struct found *found)
 {
+    uint64_t rank_ = rank(set->pieces[run->first].dma_addr, run->length, constraints);
     size_t first = run->first;
     uint64_t before = 0, sum = 0;
 
+    if (run->length < size || !is_better(found, rank_, 0))
+        return;
     for (size_t i = run->first; i < run->first + run->count; i++) {
-        uint64_t after;
+        uint64_t after, from_end;
 
         sum += set->pieces[i].length;
         while (sum > size) {
@@ -100,12 +177,14 @@ static void find_windows(const struct pool_set *set, const struct pool_run *run,
             before += set->pieces[first++].length;
         }
         after = run->length - before - sum;
-        if (sum == size && i - first < PROTO_CHUNKS_MAX) {
+        from_end = before < after ? before : after;
+        if (sum == size && i - first < PROTO_CHUNKS_MAX && is_better(found, rank_, from_end)) {
             const struct dmabufd_span span = { 0, set->pieces[first].dma_addr, size };
 
             if (meets(constraints, &span, 1))
-                offer(found, first, i - first + 1, rank(set, run, constraints),
-                      before < after ? before : after);
+                *found = (struct found){
+                    .first = first, .count = i - first + 1, .rank = rank_, .from_end = from_end
+                };
         }
     }
 }
@@ -146,7 +225,7 @@ static int longest_first(const void *a, const void *b)
 static struct pool_run *list_runs(const struct pool_set *set, bool whole, uint64_t mask,
                                   size_t *ret_count)
 {
-    /* The walk ends with one that is none. */
+    /* One more, for the call that finds the end. */
     struct pool_run *runs = calloc(set->count + 1, sizeof(*runs));
     size_t at = 0;
 
@@ -167,10 +246,8 @@ static bool find_rest(const struct pool_set *set, const struct pool_run *runs, s
     struct dmabufd_constraints part = *constraints;
 
     part.min_span = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (runs[i].length >= rest)
-            find_windows(set, &runs[i], rest, &part, found);
-    }
+    for (size_t i = 0; i < count && runs[i].length >= rest; i++)
+        find_windows(set, &runs[i], rest, &part, found);
     return found->count > 0;
 }
 
@@ -204,17 +281,19 @@ static int scattered(const struct pool_set *set, uint64_t size,
     while (rest > 0 && next < count) {
         struct found found = { 0 };
 
-        if (runs[next].length >= rest &&
-            find_rest(set, &runs[next], count - next, rest, constraints, &found)) {
+        if (runs[next].length < rest) {
+            if (add_chunks(set, runs[next].first, runs[next].count, ret) < 0)
+                return -ENOSPC;
+            rest -= runs[next++].length;
+        } else if (find_rest(set, &runs[next], count - next, rest, constraints, &found)) {
             if (add_chunks(set, found.first, found.count, ret) < 0)
                 return -ENOSPC;
             rest = 0;
-        } else if (runs[next].length < rest) {
-            if (add_chunks(set, runs[next].first, runs[next].count, ret) < 0)
-                return -ENOSPC;
-            rest -= runs[next].length;
+        } else {
+            /* None of those that are long enough has it: each is looked at once only. */
+            while (next < count && runs[next].length >= rest)
+                next++;
         }
-        next++;
     }
     return rest == 0 && meets_together(ret, constraints) ? 0 : -ENOSPC;
 }

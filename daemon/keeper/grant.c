@@ -15,6 +15,13 @@ static bool is_scarce(const struct pool *pool, const struct dmabufd_constraints 
     return constraints->dma_mask && constraints->dma_mask < pool->top;
 }
 
+/* Whether it is built of huge pages if there are; as memory_choose() says. */
+static bool wants_huge(const struct build *build)
+{
+    return build->wanted > PAGE_4K || build->asked >= PAGE_2M ||
+           memory_wants_runs(&build->constraints);
+}
+
 /* The sizes of pages to look for, best first; the same preferences as memory_choose(). */
 static size_t page_sizes(const struct pool *pool, const struct build *build, uint64_t ret[2])
 {
@@ -27,8 +34,7 @@ static size_t page_sizes(const struct pool *pool, const struct build *build, uin
     }
     if (build->asked >= PAGE_1G && build->asked % PAGE_1G == 0)
         ret[n++] = PAGE_1G;
-    if (build->asked >= PAGE_2M || memory_wants_runs(&build->constraints) ||
-        is_scarce(pool, &build->constraints))
+    if (wants_huge(build) || is_scarce(pool, &build->constraints))
         ret[n++] = PAGE_2M;
     return n;
 }
@@ -76,8 +82,10 @@ static int take_out(struct service *service, struct client *client, struct pool_
         store_unreserve(&service->store, client, weight);
         return r;
     }
-    for (size_t i = 0; i < choice->count; i++)
-        pool_remove(&service->pool, set, choice->buffer[i]);
+    if (choice->count == 1)
+        pool_remove(&service->pool, set, buffer);
+    else
+        pool_remove_all(&service->pool, set, choice->buffer, choice->count);
     buffer_drop_list(buffer);
     buffer->payer = quota_again(client->user);
     service->pinned++;
@@ -85,16 +93,17 @@ static int take_out(struct service *service, struct client *client, struct pool_
     return 0;
 }
 
-/* Return: 1; negative errno with @fault. What was taken out and could not be given goes back to the
- * kernel. */
+/* Return: 1; 0: the client may not have it like this; negative errno with @fault: what was taken out and
+ * could not be given goes back to the kernel. */
 static int hand_over(struct service *service, struct client *client, uint64_t tag,
                      struct pool_set *set, const struct choice *choice, struct fault *fault)
 {
     struct buffer *buffer;
     int r = take_out(service, client, set, choice, &buffer, fault);
 
+    /* Other pages, or one file instead of several, may be within its limits; else the build says why. */
     if (r < 0)
-        return r;
+        return 0;
     r = store_add(&service->store, client, buffer, fault);
     if (r < 0) {
         store_unreserve(&service->store, client, buffer_weight(buffer));
@@ -156,16 +165,16 @@ void grant_give_up(struct service *service, const struct client *client,
     uint64_t spare;
 
     /* Not for a request that will fail. */
-    if (!set || !quota_has_room(client->user, quota_kind_of(set->page_size), size))
+    if (!set || !wants_huge(build) ||
+        !quota_has_room(client->user, quota_kind_of(set->page_size), size))
         return;
     spare = memory_huge_free(service->memory, &placement, set->page_size);
     if (choice_to_give_up(set, size, spare < size ? size - spare : 0, &build->constraints,
                           &choice) < 0)
         choice.count = 0;
-    for (size_t i = 0; i < choice.count; i++) {
-        pool_remove(&service->pool, set, choice.buffer[i]);
+    pool_remove_all(&service->pool, set, choice.buffer, choice.count);
+    for (size_t i = 0; i < choice.count; i++)
         SLIST_INSERT_HEAD(&build->given_up, choice.buffer[i], given_link);
-    }
     choice_deinit(&choice);
 }
 

@@ -41,7 +41,7 @@ struct job {
     uint64_t client;
     uint32_t op; /* enum link_op of a build */
     uint64_t tag;
-    LIST_ENTRY(job) client_link;
+    LIST_ENTRY(job) client_link; /* among its client's, or the pool's */
     bool answer;
     uint32_t epoch;       /* which broker asked */
     struct pool_set *set; /* of a build for the pool (refill.c), else NULL */

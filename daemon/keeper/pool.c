@@ -132,6 +132,13 @@ int pool_add(struct pool *pool, struct pool_set *set, struct buffer *buffer)
     return 0;
 }
 
+static void uncount(struct pool *pool, struct pool_set *set, const struct buffer *buffer)
+{
+    set->ready -= buffer->size;
+    set->files[pool_class(buffer->size)]--;
+    pool->files--;
+}
+
 void pool_remove(struct pool *pool, struct pool_set *set, struct buffer *buffer)
 {
     for (size_t i = 0; i < buffer->spans.count; i++) {
@@ -144,9 +151,25 @@ void pool_remove(struct pool *pool, struct pool_set *set, struct buffer *buffer)
                 (set->count - at - 1) * sizeof(set->pieces[0]));
         set->count--;
     }
-    set->ready -= buffer->size;
-    set->files[pool_class(buffer->size)]--;
-    pool->files--;
+    uncount(pool, set, buffer);
+}
+
+void pool_remove_all(struct pool *pool, struct pool_set *set, struct buffer *const *buffers,
+                     size_t count)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        buffers[i]->chosen = true;
+        uncount(pool, set, buffers[i]);
+    }
+    for (size_t i = 0; i < set->count; i++) {
+        if (!set->pieces[i].buffer->chosen)
+            set->pieces[kept++] = set->pieces[i];
+    }
+    set->count = kept;
+    for (size_t i = 0; i < count; i++)
+        buffers[i]->chosen = false;
 }
 
 static bool counts(const struct pool_piece *piece, bool whole, uint64_t mask)

@@ -56,7 +56,7 @@ struct pool_set {
     bool starved;       /* the smallest too */
     bool settled;       /* do not try for another mix: what there is was tried */
     bool complete;      /* was, since the target was set */
-    bool complained;    /* it is in the log why it cannot be filled */
+    bool told;          /* the log why it cannot be filled, since something was made */
 };
 
 struct pool {
@@ -105,6 +105,10 @@ int pool_add(struct pool *pool, struct pool_set *set, struct buffer *buffer);
 
 /** pool_remove() - it is the caller's. */
 void pool_remove(struct pool *pool, struct pool_set *set, struct buffer *buffer);
+
+/** pool_remove_all() - several of them at once: in one pass over the set. */
+void pool_remove_all(struct pool *pool, struct pool_set *set, struct buffer *const *buffers,
+                     size_t count);
 
 /**
  * pool_next_run() - walk the runs by address

@@ -68,6 +68,7 @@ static int make(struct service *service, struct pool_set *set, unsigned int clas
     set->making += size;
     set->making_files[class]++;
     service->pool.files++;
+    LIST_INSERT_HEAD(&service->refill.jobs, job, client_link);
     service_submit(service, job);
     return 0;
 }
@@ -88,9 +89,9 @@ static void make_more(struct service *service, struct pool_set *set)
         set->complete = true;
 }
 
-static void let_go_of(struct service *service, struct pool_set *set, struct buffer *buffer)
+/* It is out of the pool. */
+static void send_off(struct service *service, struct pool_set *set, struct buffer *buffer)
 {
-    pool_remove(&service->pool, set, buffer);
     buffer->leaving = set;
     set->leaving += buffer->size;
     service->pinned++;
@@ -103,8 +104,9 @@ static void let_go(struct service *service, struct pool_set *set, uint64_t bytes
 
     if (choice_to_give_up(set, 0, bytes, NULL, &choice) < 0)
         choice.count = 0;
+    pool_remove_all(&service->pool, set, choice.buffer, choice.count);
     for (size_t i = 0; i < choice.count; i++)
-        let_go_of(service, set, choice.buffer[i]);
+        send_off(service, set, choice.buffer[i]);
     choice_deinit(&choice);
 }
 
@@ -112,12 +114,15 @@ static void let_go(struct service *service, struct pool_set *set, uint64_t bytes
 static void let_go_class(struct service *service, struct pool_set *set, unsigned int class,
                          uint32_t count)
 {
+    struct buffer *buffer;
     size_t at = set->count;
 
     while (count > 0 && at-- > 0) {
         if (set->pieces[at].size != pool_class_size(class))
             continue;
-        let_go_of(service, set, set->pieces[at].buffer);
+        buffer = set->pieces[at].buffer;
+        pool_remove(&service->pool, set, buffer);
+        send_off(service, set, buffer);
         /* It may have been several pieces. */
         at = set->count;
         count--;
@@ -260,10 +265,10 @@ static void starve(struct pool_set *set, unsigned int class, const struct fault 
         return;
     }
     set->starved = true;
-    if (!out_of_pages && !set->complained)
+    if (!out_of_pages && !set->told)
         log_warning("the pool cannot be filled with pages of %llu KiB on node %u: %s",
                     (unsigned long long)(set->page_size >> 10), set->node, fault->text);
-    set->complained = set->complained || !out_of_pages;
+    set->told |= !out_of_pages;
 }
 
 void refill_done(struct service *service, struct job *job)
@@ -272,12 +277,14 @@ void refill_done(struct service *service, struct job *job)
     struct pool_set *set = job->set;
     struct buffer *buffer = job->buffer;
 
+    LIST_REMOVE(job, client_link);
     set->jobs--;
     set->making -= job->build.asked;
     set->making_files[class]--;
     service->pool.files--;
     if (job->failed) {
-        starve(set, class, &job->fault);
+        if (!atomic_load(&job->cancelled))
+            starve(set, class, &job->fault);
         if (buffer->fd >= 0)
             release_keep(service, buffer, "they cannot be unpinned after they were made");
         else
@@ -290,7 +297,7 @@ void refill_done(struct service *service, struct job *job)
         /* One exchange after the other, as long as they work. */
         if ((int)class == set->wanted)
             set->settled = false;
-        set->complained = false;
+        set->told = false;
     }
     refill_kick(service);
 }
@@ -324,7 +331,7 @@ int refill_resize(struct service *service, struct pool_set *set, uint64_t bytes,
                          "allows %u: make it smaller or raise its LimitNOFILE=",
                          (unsigned long long)files, service->pool.files_max);
     set->target = bytes;
-    set->complete = false;
+    set->complete = set->told = false;
     feed(set);
     refill_kick(service);
     return 0;
@@ -332,6 +339,10 @@ int refill_resize(struct service *service, struct pool_set *set, uint64_t bytes,
 
 void refill_stop(struct service *service)
 {
+    struct job *job;
+
+    LIST_FOREACH (job, &service->refill.jobs, client_link)
+        atomic_store(&job->cancelled, true);
     for (uint32_t i = 0; i < service->pool.set_count; i++) {
         struct pool_set *set = &service->pool.sets[i];
 

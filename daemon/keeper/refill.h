@@ -22,8 +22,8 @@ struct service;
 struct refill {
     struct event *retry;
     struct event *soon;
-    uint32_t
-        held_back; /* builds at work for which the pool gave up pages: not to be taken from them */
+    LIST_HEAD(, job) jobs; /* by client_link */
+    uint32_t held_back;    /* builds for which the pool gave up pages: not to be taken from them */
 };
 
 /** refill_init() - Return: 0 or a negative errno with @fault. */
@@ -55,7 +55,7 @@ void refill_let_go(struct service *service, struct pool_set *set, uint64_t bytes
 /** refill_done() - a job of this ended. */
 void refill_done(struct service *service, struct job *job);
 
-/** refill_stop() - make no more, and let go of all that is ready. */
+/** refill_stop() - make no more, what is under way included, and let go of all that is ready. */
 void refill_stop(struct service *service);
 
 #endif

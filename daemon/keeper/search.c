@@ -208,6 +208,9 @@ int search_tidy(struct buffer *buffer, struct memory *memory, struct backend *ba
         fresh->placement = buffer->placement;
         if (rebuild(buffer, nothing, fresh, chosen, memory, backend) == 0)
             buffer_swap(buffer, fresh);
+        /* What went into one that did not work out is what the repair needs: there may be no others. */
+        buffer_discard(fresh, memory, backend);
+        fresh = NULL;
         r = repair(buffer, memory, backend, fault);
     } else {
         fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");

@@ -11,6 +11,7 @@ libunit_la_SOURCES = \
 	tests/unit/mock-backend.c tests/unit/mock-backend.h \
 	tests/unit/rig.c tests/unit/rig.h \
 	tests/unit/samples.c tests/unit/samples.h \
+	tests/unit/shelf.c tests/unit/shelf.h \
 	tests/unit/stock.c tests/unit/stock.h \
 	tests/unit/support.c tests/unit/support.h
 libunit_la_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(EVENT_CFLAGS)
@@ -27,11 +28,15 @@ unit_programs = \
 	tests/unit/test-channel \
 	tests/unit/test-channel-closed \
 	tests/unit/test-channel-inflight \
+	tests/unit/test-choice \
+	tests/unit/test-choice-random \
 	tests/unit/test-closer \
 	tests/unit/test-extents \
 	tests/unit/test-fake \
 	tests/unit/test-fault \
 	tests/unit/test-identity \
+	tests/unit/test-given-up \
+	tests/unit/test-grant \
 	tests/unit/test-heartbeat \
 	tests/unit/test-job \
 	tests/unit/test-kernel-abi \
@@ -44,8 +49,10 @@ unit_programs = \
 	tests/unit/test-offenders \
 	tests/unit/test-parse \
 	tests/unit/test-pci \
+	tests/unit/test-pool \
 	tests/unit/test-quota \
 	tests/unit/test-progress \
+	tests/unit/test-refill \
 	tests/unit/test-resolve \
 	tests/unit/test-resolve-random \
 	tests/unit/test-segments \
@@ -95,6 +102,14 @@ tests_unit_test_channel_inflight_SOURCES = tests/unit/test-channel-inflight.c
 tests_unit_test_channel_inflight_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_channel_inflight_LDADD = $(unit_ldadd)
 
+tests_unit_test_choice_SOURCES = tests/unit/test-choice.c
+tests_unit_test_choice_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_choice_LDADD = $(unit_ldadd)
+
+tests_unit_test_choice_random_SOURCES = tests/unit/test-choice-random.c
+tests_unit_test_choice_random_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_choice_random_LDADD = $(unit_ldadd)
+
 tests_unit_test_closer_SOURCES = tests/unit/test-closer.c
 tests_unit_test_closer_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_closer_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=close
@@ -115,6 +130,20 @@ tests_unit_test_fault_LDADD = $(unit_ldadd)
 tests_unit_test_identity_SOURCES = tests/unit/test-identity.c
 tests_unit_test_identity_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_identity_LDADD = $(unit_ldadd)
+
+# What a host has of huge pages is pretended (pool-rig.h).
+pool_rig = tests/unit/pool-rig.c tests/unit/pool-rig.h
+pool_rig_ldflags = -Wl,--wrap=memory_prepare,--wrap=memory_huge_free
+
+tests_unit_test_given_up_SOURCES = tests/unit/test-given-up.c $(pool_rig)
+tests_unit_test_given_up_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_given_up_LDFLAGS = $(AM_LDFLAGS) $(pool_rig_ldflags)
+tests_unit_test_given_up_LDADD = $(unit_ldadd)
+
+tests_unit_test_grant_SOURCES = tests/unit/test-grant.c $(pool_rig)
+tests_unit_test_grant_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_grant_LDFLAGS = $(AM_LDFLAGS) $(pool_rig_ldflags)
+tests_unit_test_grant_LDADD = $(unit_ldadd)
 
 tests_unit_test_heartbeat_SOURCES = tests/unit/test-heartbeat.c
 tests_unit_test_heartbeat_CPPFLAGS = $(unit_cppflags)
@@ -165,6 +194,10 @@ tests_unit_test_pci_SOURCES = tests/unit/test-pci.c \
 tests_unit_test_pci_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_pci_LDADD = $(unit_ldadd)
 
+tests_unit_test_pool_SOURCES = tests/unit/test-pool.c
+tests_unit_test_pool_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_pool_LDADD = $(unit_ldadd)
+
 tests_unit_test_quota_SOURCES = tests/unit/test-quota.c
 tests_unit_test_quota_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_quota_LDADD = $(unit_ldadd)
@@ -173,6 +206,11 @@ tests_unit_test_progress_SOURCES = tests/unit/test-progress.c
 tests_unit_test_progress_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_progress_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fallocate64
 tests_unit_test_progress_LDADD = $(unit_ldadd)
+
+tests_unit_test_refill_SOURCES = tests/unit/test-refill.c $(pool_rig)
+tests_unit_test_refill_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_refill_LDFLAGS = $(AM_LDFLAGS) $(pool_rig_ldflags)
+tests_unit_test_refill_LDADD = $(unit_ldadd)
 
 tests_unit_test_resolve_SOURCES = tests/unit/test-resolve.c
 tests_unit_test_resolve_CPPFLAGS = $(unit_cppflags)

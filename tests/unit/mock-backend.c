@@ -31,6 +31,8 @@ static int mock_begin(struct backend *backend, struct mapping *mapping, struct f
     expect(mock, !mapping->begun && mapping->pinned == 0 && mapping->fd >= 0);
     expect(mock, mapping->size > 0 && mapping->size % mapping->page_size == 0);
     mapping->u.fake.base = MOCK_ADDRESS;
+    if (atomic_load(&mock->next) > 0)
+        mapping->u.fake.base = atomic_fetch_add(&mock->next, mapping->size + mock->gap);
     if (mock->begin_error)
         return fault_set(fault, DMABUFD_CODE_BACKEND, mock->begin_error, "no place");
     return 0;
@@ -59,6 +61,10 @@ static int mock_pin(struct backend *backend, struct mapping *mapping, uint64_t o
         wait_at_gate(mock);
     if (number == mock->pin_fails)
         return fault_set(fault, DMABUFD_CODE_BACKEND, EFAULT, "this pin fails");
+    if (atomic_fetch_sub(&mock->spare, (int64_t)length) < (int64_t)length && mock->limited) {
+        atomic_fetch_add(&mock->spare, (int64_t)length);
+        return fault_set(fault, DMABUFD_CODE_NO_HUGE_PAGES, ENOMEM, "no more pages");
+    }
     return 0;
 }
 
@@ -82,7 +88,7 @@ static int mock_resolve(struct backend *backend, struct mapping *mapping, uint64
     case MOCK_WHOLE:
         break;
     }
-    return length ? spans_append(spans, MOCK_ADDRESS + offset, length) : 0;
+    return length ? spans_append(spans, mapping->u.fake.base + offset, length) : 0;
 }
 
 static void mock_settle(struct backend *backend, struct mapping *mapping)
@@ -102,8 +108,10 @@ static int mock_unpin(struct backend *backend, struct mapping *mapping, uint64_t
     expect(mock, mapping->begun && offset + length == mapping->pinned);
     /* The very piece that was pinned. */
     expect(mock, length == backend_piece(mapping, offset));
-    if (atomic_load(&mock->unpins_refused) == 0)
+    if (atomic_load(&mock->unpins_refused) == 0) {
+        atomic_fetch_add(&mock->spare, (int64_t)length);
         return 0;
+    }
     atomic_fetch_sub(&mock->unpins_refused, 1);
     return fault_set(fault, DMABUFD_CODE_BACKEND, EBUSY, "the kernel does not let go");
 }

@@ -15,7 +15,7 @@
 
 #include "daemon/keeper/backend.h"
 
-/** Where the address of each mapping begins. */
+/** Where the address of each mapping begins, unless a test wants them one behind the other. */
 #define MOCK_ADDRESS (UINT64_C(1) << 53)
 
 enum mock_list {
@@ -33,6 +33,11 @@ struct mock {
     enum mock_list list;
     atomic_size_t unpins_refused; /* so many from now on, with EBUSY */
     uint64_t gate_size;           /* pins of mappings of at least this size wait for the gate */
+    atomic_uint_least64_t next; /* address of the next mapping, behind it the one after; 0: each is
+                                   * at MOCK_ADDRESS */
+    uint64_t gap;               /* bytes between two of those */
+    bool limited;               /* pins fail when nothing is to spare, as where huge pages end */
+    atomic_int_least64_t spare; /* bytes */
     /* What happened. */
     atomic_size_t begins, pins, resolves, settles, unpins, ends;
     atomic_size_t waiting;  /* at the gate */

@@ -94,6 +94,7 @@ void rig_open(struct rig *rig, struct backend *backend, uint32_t max_clients, ui
         .buffers = 1 << 20,
         .buffers_of_client = max_buffers,
         .shares = 1 << 20,
+        .pool = 1 << 10,
         .user = { { 1 << 20, QUOTA_UNLIMITED, QUOTA_UNLIMITED, QUOTA_UNLIMITED, 1 << 20,
                     1 << 20 } },
     };
@@ -126,6 +127,22 @@ bool rig_await_worker(struct rig *rig)
         r = poll(&wait, 1, PATIENCE_MS);
     } while (r < 0 && errno == EINTR);
     return r == 1;
+}
+
+bool rig_await(struct rig *rig, bool (*come)(void *data), void *data)
+{
+    uint64_t until = support_now_ms() + PATIENCE_MS;
+
+    while (!come(data)) {
+        struct pollfd wait = { .fd = workers_fd(rig->service.workers), .events = POLLIN };
+
+        if (support_now_ms() >= until)
+            return false;
+        /* Timers of the keeper are no descriptors. */
+        poll(&wait, 1, 1);
+        rig_pump(rig);
+    }
+    return true;
 }
 
 bool rig_settle(struct rig *rig)
@@ -212,13 +229,28 @@ int rig_memory(size_t size)
     return fd;
 }
 
+/* Nothing ready, nothing on its way, nobody who held it back. */
+static bool pool_is_empty(const struct rig *rig)
+{
+    const struct pool *pool = &rig->service.pool;
+
+    for (uint32_t i = 0; i < pool->set_count; i++) {
+        const struct pool_set *set = &pool->sets[i];
+
+        if (set->ready || set->making || set->jobs || set->count)
+            return false;
+    }
+    return pool->files == 0 && rig->service.refill.held_back == 0;
+}
+
 bool rig_empty(const struct rig *rig)
 {
     const struct store *store = &rig->service.store;
 
     return store->client_count == 0 && store->buffers.count == 0 && store->bytes == 0 &&
-           store->huge_bytes == 0 && store->shares == 0 && rig->service.names.count == 0 &&
-           rig->service.jobs == 0 && rig->service.pinned == 0 && rig->memory.charged == 0;
+           store->huge_bytes == 0 && store->shares == 0 && store->reserved == 0 &&
+           rig->service.names.count == 0 && rig->service.jobs == 0 && rig->service.pinned == 0 &&
+           rig->memory.charged == 0 && pool_is_empty(rig);
 }
 
 bool rig_close(struct rig *rig)
@@ -226,6 +258,7 @@ bool rig_close(struct rig *rig)
     bool empty;
 
     rig_end_broker(rig);
+    refill_stop(&rig->service);
     empty = rig_settle(rig) && rig_empty(rig) && rig->service.unreleasable == 0;
     service_deinit(&rig->service);
     memory_deinit(&rig->memory);

@@ -51,6 +51,9 @@ bool rig_await_worker(struct rig *rig);
 /** rig_settle() - until no job is under way. Return: false if that takes seconds. */
 bool rig_settle(struct rig *rig);
 
+/** rig_await() - until that is so. Return: false if it takes seconds. */
+bool rig_await(struct rig *rig, bool (*come)(void *data), void *data);
+
 /** rig_send() - a message over the link, with this descriptor or -1 for none, which stays ours. */
 int rig_send(struct rig *rig, const void *bytes, size_t size, int fd);
 
@@ -72,7 +75,7 @@ size_t rig_drain(struct rig *rig);
 /** rig_memory() - a memfd as a client makes one to register: so many bytes written, sealed. */
 int rig_memory(size_t size);
 
-/** rig_empty() - nothing exists: no client, buffer, job, charge. */
+/** rig_empty() - nothing exists: no client, buffer, ready memory, job, charge. */
 bool rig_empty(const struct rig *rig);
 
 #endif
