@@ -20,6 +20,7 @@
 
 #define MIB  (UINT64_C(1) << 20)
 #define HUGE (2 * MIB)
+#define GIB  (1024 * MIB)
 /* Pages in the pool, and on the host for the tests to be worth something. */
 #define POOL  40U
 #define NEEDS 48U
@@ -452,6 +453,47 @@ static void grows_and_shrinks(void **state)
     assert_int_equal(look().ready, POOL * HUGE);
 }
 
+static bool has_gigantic(void *data)
+{
+    struct dmabufd_pool_set *list;
+    size_t count, i = 0;
+    uint64_t ready;
+
+    assert_int_equal(dmabufd_pool(admin, &list, &count), 0);
+    while (i < count && (list[i].page_size != GIB || list[i].node != *(uint32_t *)data))
+        i++;
+    assert_true(i < count);
+    ready = list[i].ready;
+    free(list);
+    return ready == GIB;
+}
+
+/* A set of its own. Where there is no such page on the build machine, the virtual one has it. */
+static void gigantic_page(void **state)
+{
+    struct leftovers before;
+    dmabufd_buffer *buffer;
+    uint32_t node;
+    dmabufd *d;
+
+    (void)state;
+    NEED_PAGES();
+    if (huge_pages_free(GIB) == 0)
+        skip();
+    node = look().node;
+    leftovers_read(&daemon_of_test, &before);
+    assert_int_equal(dmabufd_pool_resize(admin, GIB, node, 1, NULL), 0);
+    wait_until(has_gigantic, &node);
+    assert_int_equal(dmabufd_connect(&d, NULL), 0);
+    assert_int_equal(dmabufd_alloc(d, GIB, 0, &buffer), 0);
+    assert_int_equal(dmabufd_buffer_page_size(buffer), GIB);
+    assert_int_equal(dmabufd_pool_resize(admin, GIB, node, 0, NULL), 0);
+    memset(dmabufd_buffer_data(buffer), 1, HUGE);
+    dmabufd_disconnect(d);
+    ready_await(admin);
+    leftovers_settle(&daemon_of_test, &before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -465,6 +507,7 @@ int main(void)
         cmocka_unit_test(survives_its_clients),
         cmocka_unit_test(belongs_to_its_owner),
         cmocka_unit_test(grows_and_shrinks),
+        cmocka_unit_test(gigantic_page),
     };
 
     return cmocka_run_group_tests_name("pool", tests, start, stop);
