@@ -31,13 +31,10 @@ static uint64_t mask_of(const struct dmabufd_constraints *constraints)
     return constraints->dma_mask ? constraints->dma_mask : UINT64_MAX;
 }
 
-/* Less is better: low memory last, unless all that the mask reaches is low, then the length of the run. */
-static uint64_t rank(uint64_t dma_addr, uint64_t length,
-                     const struct dmabufd_constraints *constraints)
+/* Less is better: low memory last, then the length of the run. Within a mask of fewer bits all is low. */
+static uint64_t rank(uint64_t dma_addr, uint64_t length)
 {
-    bool precious = mask_of(constraints) >= LOW_END && dma_addr < LOW_END;
-
-    return length + (precious ? UINT64_C(1) << 62 : 0);
+    return length + (dma_addr < LOW_END ? UINT64_C(1) << 62 : 0);
 }
 
 /* Pieces of a run that will do: the one nearest to an end of it leaves the least cut up. */
@@ -108,7 +105,7 @@ static bool offer_one(const struct pool_set *set, const struct stretch *stretch,
     /* One in several spans is no good for much else. */
     uint64_t rank_ = piece->length < piece->size
                          ? 0
-                         : rank(set->pieces[stretch->first].dma_addr, stretch->length, constraints);
+                         : rank(set->pieces[stretch->first].dma_addr, stretch->length);
 
     if (!is_better(found, rank_, from_end))
         return true;
@@ -150,7 +147,7 @@ struct buffer *choice_one(const struct pool_set *set, uint64_t size,
     size_t at = 0;
 
     while (next_stretch(set, &at, size, &stretch)) {
-        uint64_t rank_ = rank(set->pieces[stretch.first].dma_addr, stretch.length, constraints);
+        uint64_t rank_ = rank(set->pieces[stretch.first].dma_addr, stretch.length);
 
         if (stretch.match < stretch.end && (stretch.fragmented || is_better(&found, rank_, 0)))
             look_at(set, &stretch, size, constraints, &found);
@@ -162,7 +159,7 @@ struct buffer *choice_one(const struct pool_set *set, uint64_t size,
 static void find_windows(const struct pool_set *set, const struct pool_run *run, uint64_t size,
                          const struct dmabufd_constraints *constraints, struct found *found)
 {
-    uint64_t rank_ = rank(set->pieces[run->first].dma_addr, run->length, constraints);
+    uint64_t rank_ = rank(set->pieces[run->first].dma_addr, run->length);
     size_t first = run->first;
     uint64_t before = 0, sum = 0;
 
@@ -237,17 +234,14 @@ static struct pool_run *list_runs(const struct pool_set *set, bool whole, uint64
     return runs;
 }
 
-/* The rest of a buffer, out of one of the runs from @next on. */
+/* The rest of a buffer, out of one of these runs. What all of it must meet, each part must, except for the
+ * shortest span, which is not asked of the last one. */
 static bool find_rest(const struct pool_set *set, const struct pool_run *runs, size_t count,
                       uint64_t rest, const struct dmabufd_constraints *constraints,
                       struct found *found)
 {
-    /* What all of it must meet, each part must; but for what is said of the last one. */
-    struct dmabufd_constraints part = *constraints;
-
-    part.min_span = 0;
     for (size_t i = 0; i < count && runs[i].length >= rest; i++)
-        find_windows(set, &runs[i], rest, &part, found);
+        find_windows(set, &runs[i], rest, constraints, found);
     return found->count > 0;
 }
 

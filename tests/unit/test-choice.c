@@ -263,6 +263,20 @@ static void scattered(void **state)
     expect_several(8, &longer, NOTHING);
 }
 
+static void at_most_so_many_chunks_scattered(void **state)
+{
+    const struct dmabufd_constraints c = { .alignment = PAGE_2M };
+    struct choice choice = { 0 };
+
+    (void)state;
+    for (uint64_t i = 0; i <= PROTO_CHUNKS_MAX; i++)
+        shelf_put(&shelf, HIGH + 2 * i, 1);
+    expect_several(PROTO_CHUNKS_MAX + 1, &c, NOTHING);
+    assert_int_equal(choice_several(&shelf.set, PROTO_CHUNKS_MAX * PAGE_2M, &c, &choice), 0);
+    assert_int_equal(choice.count, PROTO_CHUNKS_MAX);
+    choice_deinit(&choice);
+}
+
 /* A run that is long enough but has not the rest is no reason to stop at it. */
 static void a_run_cut_elsewhere(void **state)
 {
@@ -389,6 +403,7 @@ int main(void)
         TEST(boundary_and_segments),
         TEST(at_most_so_many_chunks),
         TEST(scattered),
+        TEST(at_most_so_many_chunks_scattered),
         TEST(a_run_cut_elsewhere),
         TEST(shedding),
         TEST(a_run_to_be_cut_anew),

@@ -43,6 +43,9 @@ static void client_leaves_while_pages_are_given_up(void **state)
     assert_int_equal(tell(LINK_ALLOC, USER, 3 * PAGE_2M), 0);
     assert_true(mock_await(&mock, 1));
     assert_int_equal(mock.ends, 3);
+    /* They are not for the pool to take back. */
+    refill_kick(&rig.service);
+    assert_int_equal(pool_2m()->jobs, 0);
     assert_int_equal(tell(LINK_CLIENT_GONE, USER, 0), 0);
     assert_int_equal(rig.service.refill.held_back, 1);
     assert_int_equal(store()->reserved, 0);

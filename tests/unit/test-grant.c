@@ -399,6 +399,25 @@ static void no_descriptor_for_the_answer(void **state)
     }
 }
 
+/* One file instead of several needs no more: those that were given up for it are closed first. */
+static void no_descriptor_for_the_token(void **state)
+{
+    uint64_t saved;
+    int error;
+
+    (void)state;
+    fill(8);
+    saved = support_leave_room(0);
+    error = alloc(USER, 3 * PAGE_2M, &contiguous, NULL);
+    support_restore_room(saved);
+    assert_int_equal(error, 0);
+    assert_int_equal(reply.u.buffer.chunk_count, 0);
+    assert_int_equal(pool_2m()->grants, 0);
+    assert_int_equal(held_by(USER), 1);
+    assert_int_equal(used_by(USER), 3 * PAGE_2M);
+    assert_int_equal(rig.service.pinned, 1);
+}
+
 static void a_chunk_stays_pinned(void **state)
 {
     uint64_t id;
@@ -443,6 +462,7 @@ int main(void)
         TEST(quota_and_automatic_pages),
         TEST(too_many_chunks_for_a_client),
         TEST(no_descriptor_for_the_answer),
+        TEST(no_descriptor_for_the_token),
         TEST(a_chunk_stays_pinned),
     };
 

@@ -178,6 +178,19 @@ static void daemon_ends_while_it_is_made(void **state)
     assert_true(rig_empty(&rig));
 }
 
+/* Made, and not collected yet. */
+static void daemon_ends_when_it_is_made(void **state)
+{
+    (void)state;
+    assert_int_equal(refill_resize(&rig.service, pool_2m(), PAGE_2M, NULL), 0);
+    assert_true(rig_await_worker(&rig));
+    service_stop(&rig.service);
+    assert_true(rig_settle(&rig));
+    assert_int_equal(rig.idle, 1);
+    assert_true(rig_empty(&rig));
+    assert_int_equal(mock.ends, 1);
+}
+
 static void nothing_new_at_the_end(void **state)
 {
     (void)state;
@@ -360,6 +373,7 @@ int main(void)
         TEST(smaller_while_it_is_made),
         TEST(broker_dies_while_it_is_made),
         TEST(daemon_ends_while_it_is_made),
+        TEST(daemon_ends_when_it_is_made),
         TEST(nothing_new_at_the_end),
         TEST(made_but_not_let_go),
         TEST(tells_how_it_is),
