@@ -51,8 +51,10 @@ static int start_build(struct service *service, struct client *client, uint32_t 
     job->tag = tag;
     job->answer = true;
     grant_give_up(service, client, shortfall, &job->build);
-    job->held_back = !SLIST_EMPTY(&job->build.given_up);
-    service->refill.held_back += job->held_back;
+    if (!SLIST_EMPTY(&job->build.given_up)) {
+        job->gave_up = shortfall->set;
+        job->gave_up->held_back++;
+    }
     LIST_INSERT_HEAD(&client->jobs, job, client_link);
     client->job_count++;
     service_submit(service, job);
@@ -120,9 +122,9 @@ static void end_giving_up(struct service *service, struct job *job)
         SLIST_REMOVE_HEAD(&job->build.stuck, given_link);
         release_keep(service, buffer, "they cannot be unpinned after the pool gave them up");
     }
-    if (!job->held_back)
+    if (!job->gave_up)
         return;
-    service->refill.held_back--;
+    job->gave_up->held_back--;
     refill_kick(service);
 }
 

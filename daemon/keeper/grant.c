@@ -194,7 +194,8 @@ int grant_try(struct service *service, struct client *client, const struct link_
         while ((set = next_set(&service->pool, sizes[i], &build->constraints, &seen))) {
             int r;
 
-            if (!ret->set && (set->ready > 0 || set->target > 0))
+            if ((!ret->set && (set->ready > 0 || set->target > 0)) ||
+                (ret->set && ret->set->ready < ret->size && set->ready >= size))
                 *ret = (struct shortfall){ .set = set, .size = size };
             if (set->ready < size)
                 continue;

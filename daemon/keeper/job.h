@@ -43,9 +43,9 @@ struct job {
     uint64_t tag;
     LIST_ENTRY(job) client_link; /* among its client's, or the pool's */
     bool answer;
-    uint32_t epoch;       /* which broker asked */
-    struct pool_set *set; /* of a build for the pool (refill.c), else NULL */
-    bool held_back;       /* of one that the pool gave up pages for */
+    uint32_t epoch;           /* which broker asked */
+    struct pool_set *set;     /* of a build for the pool (refill.c), else NULL */
+    struct pool_set *gave_up; /* of a build for which this set gave up pages, else NULL */
 };
 
 STAILQ_HEAD(job_queue, job);

@@ -51,6 +51,7 @@ struct pool_set {
     uint32_t making_files[PROTO_POOL_CLASSES];
     uint32_t jobs;
     uint64_t leaving;   /* bytes, on their way back to the kernel */
+    uint32_t held_back; /* builds for which it gave up pages, not to be taken from them */
     int wanted;         /* class for which smaller files were let go of; -1: none */
     unsigned int bound; /* larger classes were tried in vain lately */
     bool starved;       /* the smallest too */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "common/cleanup.h"
 #include "daemon/keeper/choice.h"
 #include "daemon/keeper/release.h"
 #include "daemon/keeper/service.h"
@@ -98,7 +99,7 @@ static void send_off(struct service *service, struct pool_set *set, struct buffe
     release_buffer(service, buffer, pool_party, NULL);
 }
 
-static void let_go(struct service *service, struct pool_set *set, uint64_t bytes)
+static void let_go_anywhere(struct service *service, struct pool_set *set, uint64_t bytes)
 {
     struct choice choice = { 0 };
 
@@ -110,23 +111,44 @@ static void let_go(struct service *service, struct pool_set *set, uint64_t bytes
     choice_deinit(&choice);
 }
 
-/* So many files of this class. */
+/* So many files of this class, if there are so many. */
 static void let_go_class(struct service *service, struct pool_set *set, unsigned int class,
-                         uint32_t count)
+                         uint64_t count)
 {
-    struct buffer *buffer;
-    size_t at = set->count;
+    CLEANUP_FREE struct buffer **list = calloc(count ? count : 1, sizeof(struct buffer *));
+    size_t n = 0;
 
-    while (count > 0 && at-- > 0) {
-        if (set->pieces[at].size != pool_class_size(class))
+    for (size_t at = set->count; list && n < count && at-- > 0;) {
+        struct buffer *buffer = set->pieces[at].buffer;
+
+        /* It may be several pieces. */
+        if (buffer->size != pool_class_size(class) || buffer->chosen)
             continue;
-        buffer = set->pieces[at].buffer;
-        pool_remove(&service->pool, set, buffer);
-        send_off(service, set, buffer);
-        /* It may have been several pieces. */
-        at = set->count;
-        count--;
+        buffer->chosen = true;
+        list[n++] = buffer;
     }
+    for (size_t i = 0; i < n; i++)
+        list[i]->chosen = false;
+    pool_remove_all(&service->pool, set, list, n);
+    for (size_t i = 0; i < n; i++)
+        send_off(service, set, list[i]);
+}
+
+/* What there is too much of, by the mix of now, else what is missed least. */
+static void let_go(struct service *service, struct pool_set *set, uint64_t bytes)
+{
+    uint32_t mix[PROTO_POOL_CLASSES];
+    uint64_t end = set->ready - bytes;
+
+    pool_mix(set->page_size, set->target, mix);
+    for (unsigned int i = PROTO_POOL_CLASSES; i-- > 0;) {
+        uint64_t surplus = set->files[i] > mix[i] ? set->files[i] - mix[i] : 0;
+        uint64_t most = (set->ready - end) / pool_class_size(i);
+
+        let_go_class(service, set, i, surplus < most ? surplus : most);
+    }
+    if (set->ready > end)
+        let_go_anywhere(service, set, set->ready - end);
 }
 
 /* The largest class that there is too little of, if smaller ones that there is too much of make up for it. */
@@ -191,7 +213,7 @@ void refill_kick(struct service *service)
 
         if (set->ready > set->target)
             let_go(service, set, set->ready - set->target);
-        else if (service->refill.held_back == 0)
+        else if (set->held_back == 0)
             make_more(service, set);
         if (set->ready == set->target)
             exchange(service, set);

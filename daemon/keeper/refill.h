@@ -23,7 +23,6 @@ struct refill {
     struct event *retry;
     struct event *soon;
     LIST_HEAD(, job) jobs; /* by client_link */
-    uint32_t held_back;    /* builds for which the pool gave up pages: not to be taken from them */
 };
 
 /** refill_init() - Return: 0 or a negative errno with @fault. */

@@ -237,10 +237,10 @@ static bool pool_is_empty(const struct rig *rig)
     for (uint32_t i = 0; i < pool->set_count; i++) {
         const struct pool_set *set = &pool->sets[i];
 
-        if (set->ready || set->making || set->jobs || set->count)
+        if (set->ready || set->making || set->jobs || set->count || set->leaving || set->held_back)
             return false;
     }
-    return pool->files == 0 && rig->service.refill.held_back == 0;
+    return pool->files == 0;
 }
 
 bool rig_empty(const struct rig *rig)
