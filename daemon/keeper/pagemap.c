@@ -17,6 +17,7 @@
 #include "common/cleanup.h"
 #include "common/extents.h"
 #include "daemon/keeper/backend.h"
+#include "daemon/keeper/pages.h"
 #include "daemon/keeper/pfn.h"
 #include "daemon/keeper/pinring.h"
 #include "daemon/log.h"
@@ -28,7 +29,6 @@
 #define SMALL_MAX   (UINT64_C(2) << 20)
 #define PIECE       (UINT64_C(4) << 20)
 
-#define SMALL_PAGE UINT64_C(4096)
 /* The lock of our address space is held for that much. */
 #define STEP       (UINT64_C(256) << 10)
 #define UNMAP_STEP (UINT64_C(2) << 20)
@@ -160,7 +160,7 @@ static int pagemap_pin(struct backend *backend, struct mapping *mapping, uint64_
 {
     struct pagemap *pagemap = (struct pagemap *)backend;
 
-    if (!mapping->foreign && mapping->page_size == SMALL_PAGE)
+    if (!mapping->foreign && mapping->page_size == PAGE_4K)
         populate(mapping, offset, length);
     return pinring_pin(pagemap->rings[mapping->u.pagemap.ring].fd, slot_at(mapping, offset),
                        mapping->u.pagemap.window + offset, length, fault);
