@@ -22,7 +22,6 @@
 
 #include "common/cleanup.h"
 #include "common/extents.h"
-#include "common/memfd.h"
 #include "daemon/keeper/backend.h"
 #include "daemon/keeper/donor.h"
 #include "daemon/keeper/iommu-ioctl.h"
@@ -219,7 +218,7 @@ static int check_page(const void *page, const struct spans *told, struct fault *
     return 0;
 }
 
-static int check_mapped(struct iommufd *iommufd, struct mapping *mapping, struct fault *fault)
+static int check_mapped(struct backend *backend, struct mapping *mapping, struct fault *fault)
 {
     volatile unsigned char *page;
     struct spans spans = { 0 };
@@ -229,7 +228,7 @@ static int check_mapped(struct iommufd *iommufd, struct mapping *mapping, struct
     if (page == MAP_FAILED)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, errno, "out of memory");
     page[0] = 1;
-    r = iommufd_resolve(&iommufd->base, mapping, 0, PAGE_4K, &spans, fault);
+    r = iommufd_resolve(backend, mapping, 0, PAGE_4K, &spans, fault);
     if (r == 0)
         r = check_page((const void *)page, &spans, fault);
     spans_deinit(&spans);
@@ -237,28 +236,19 @@ static int check_mapped(struct iommufd *iommufd, struct mapping *mapping, struct
     return r;
 }
 
-/* The whole way once, with a page of our own, before any client sees an address. */
-static int check_kernel(struct iommufd *iommufd, struct fault *fault)
+/* The first that can be had. */
+static int bind_donor(struct iommufd *iommufd, const struct backend_config *config, int *ret_fd,
+                      uint32_t *ret_device, size_t *ret_index, struct fault *fault)
 {
-    CLEANUP_FD int fd = -1;
-    struct mapping mapping = { .size = PAGE_4K, .page_size = PAGE_4K };
-    int r = memfd_open("dmabufd-check", 0, &fd);
+    int r;
 
-    if (r < 0 || ftruncate(fd, PAGE_4K) < 0)
-        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "cannot make a memfd");
-    mapping.fd = fd;
-    r = iommufd_begin(&iommufd->base, &mapping, fault);
-    if (r < 0)
-        return r;
-    r = iommufd_pin(&iommufd->base, &mapping, 0, PAGE_4K, fault);
-    if (r == 0) {
-        int undone;
-
-        r = check_mapped(iommufd, &mapping, fault);
-        undone = iommufd_unpin(&iommufd->base, &mapping, 0, PAGE_4K, r < 0 ? NULL : fault);
-        r = r < 0 ? r : undone;
-    }
-    iommufd_end(&iommufd->base, &mapping);
+    do {
+        r = donor_bind(iommufd->fd, config->devices, config->device_count, ret_fd, ret_device,
+                       ret_index, fault);
+        if (r != -EBUSY || !config->wait)
+            return r;
+        r = config->wait(config->wait_data, fault);
+    } while (r == 0);
     return r;
 }
 
@@ -274,8 +264,7 @@ static int start(struct iommufd *iommufd, const struct backend_config *config, s
         return fault_set(fault, DMABUFD_CODE_UNSUPPORTED, errno, "cannot open /dev/iommu: %s%s",
                          strerror(errno),
                          errno == ENOENT ? " (a kernel with CONFIG_IOMMUFD has it)" : "");
-    r = donor_bind(iommufd->fd, config->devices, config->device_count, &donor, &device, &index,
-                   fault);
+    r = bind_donor(iommufd, config, &donor, &device, &index, fault);
     if (r < 0)
         return r;
     r = make_shards(iommufd, device, fault);
@@ -283,7 +272,7 @@ static int start(struct iommufd *iommufd, const struct backend_config *config, s
         return r;
     log_info("device %s lent its domain type and was closed again", config->devices[index]);
     fd_close(&donor);
-    return check_kernel(iommufd, fault);
+    return backend_try(&iommufd->base, check_mapped, fault);
 }
 
 int iommufd_backend_open(const struct backend_config *config, struct backend **ret,

@@ -218,6 +218,16 @@ static const struct backend_ops pagemap_ops = {
     .end = pagemap_end,
 };
 
+/* Only a pin shows some of what forbids pins, such as the memory lock limit. */
+static int check_page(struct backend *backend, struct mapping *mapping, struct fault *fault)
+{
+    struct spans spans = { 0 };
+    int r = pagemap_resolve(backend, mapping, 0, PAGE_4K, &spans, fault);
+
+    spans_deinit(&spans);
+    return r;
+}
+
 int pagemap_backend_open(const struct backend_config *config, struct backend **ret,
                          struct fault *fault)
 {
@@ -236,6 +246,8 @@ int pagemap_backend_open(const struct backend_config *config, struct backend **r
     /* With io_uring_disabled=1 only now: later the keeper has not the capability for it. */
     while (r == 0 && pagemap->count < RINGS_START)
         r = add_ring(pagemap, fault);
+    if (r == 0)
+        r = backend_try(&pagemap->base, check_page, fault);
     if (r < 0) {
         pagemap_close(&pagemap->base);
         return r;
