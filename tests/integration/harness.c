@@ -32,11 +32,16 @@ const char *test_backend(void)
 
 static void make_directory(struct daemon *daemon)
 {
+    int log;
+
     snprintf(daemon->directory, sizeof(daemon->directory), "/tmp/dmabufd-test-XXXXXX");
     assert_non_null(mkdtemp(daemon->directory));
     assert_int_equal(chmod(daemon->directory, 0755), 0);
     snprintf(daemon->socket, sizeof(daemon->socket), "%s/socket", daemon->directory);
     snprintf(daemon->log, sizeof(daemon->log), "%s/log", daemon->directory);
+    log = open(daemon->log, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_true(log >= 0);
+    close(log);
 }
 
 bool daemon_notified(struct daemon *daemon, const char *text)

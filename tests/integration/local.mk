@@ -36,6 +36,17 @@ tests_vm_test_dma_CPPFLAGS = $(integration_cppflags)
 tests_vm_test_dma_LDADD = libharness.la tests/vm/libguest.la
 EXTRA_DIST += tests/vm/boots/main.boot
 
+# See tests/vm/boots/donor.boot and contract-iommu.boot.
+check_PROGRAMS += tests/vm/test-donor
+tests_vm_test_donor_SOURCES = tests/vm/test-donor.c
+tests_vm_test_donor_CPPFLAGS = $(integration_cppflags)
+tests_vm_test_donor_LDADD = libharness.la tests/vm/libguest.la
+check_PROGRAMS += tests/vm/test-behind-iommu
+tests_vm_test_behind_iommu_SOURCES = tests/vm/test-behind-iommu.c
+tests_vm_test_behind_iommu_CPPFLAGS = $(integration_cppflags)
+tests_vm_test_behind_iommu_LDADD = libharness.la tests/vm/libguest.la
+EXTRA_DIST += tests/vm/boots/donor.boot
+
 # See tests/vm/boots/lowmem.boot.
 check_PROGRAMS += tests/vm/test-lowmem
 tests_vm_test_lowmem_SOURCES = tests/vm/test-lowmem.c tests/vm/orders.c tests/vm/orders.h
