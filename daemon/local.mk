@@ -38,6 +38,7 @@ libdaemon_la_SOURCES = \
 	daemon/keeper/names.c daemon/keeper/names.h \
 	daemon/keeper/nodes.c daemon/keeper/nodes.h \
 	daemon/keeper/pagemap.c \
+	daemon/keeper/pages.h \
 	daemon/keeper/pfn.c daemon/keeper/pfn.h \
 	daemon/keeper/pinring.c daemon/keeper/pinring.h \
 	daemon/keeper/pool.c daemon/keeper/pool.h \

@@ -24,6 +24,8 @@ static const char help_text[] =
     "  -b, --backend=NAME      auto, iommufd, pagemap or fake (default: auto)\n"
     "  -d, --device=BDF        PCI address of a device bound to vfio-pci in no-IOMMU mode that\n"
     "                          iommufd may use at start; repeatable\n"
+    "      --device-timeout=SECONDS\n"
+    "                          wait so long for such a device while it is in use (default: 60)\n"
     "  -s, --socket=PATH       listen there (default: the socket systemd passes, else\n"
     "                          " PROTO_DEFAULT_SOCKET ")\n"
     "  -m, --socket-mode=MODE  octal mode of the socket (default: 0660)\n"
@@ -62,6 +64,7 @@ enum long_only {
     OPT_MAX_CLIENTS_PER_USER,
     OPT_MAX_BUFFERS,
     OPT_HANG_TIMEOUT,
+    OPT_DEVICE_TIMEOUT,
     OPT_POOL,
     OPT_FAKE,
     OPT_DEBUG,
@@ -71,6 +74,7 @@ enum long_only {
 static const struct option long_options[] = {
     { "backend", required_argument, NULL, 'b' },
     { "device", required_argument, NULL, 'd' },
+    { "device-timeout", required_argument, NULL, OPT_DEVICE_TIMEOUT },
     { "socket", required_argument, NULL, 's' },
     { "socket-mode", required_argument, NULL, 'm' },
     { "socket-group", required_argument, NULL, 'g' },
@@ -187,6 +191,47 @@ static enum options_result parse_pool(struct options *options, const char *text)
     return OPTIONS_RUN;
 }
 
+/* What is asked for is done at once, or nothing is. */
+static enum options_result answer(int option)
+{
+    switch (option) {
+    case 'h':
+        fputs(help_text, stdout);
+        return OPTIONS_DONE;
+    case 'V':
+        puts("dmabufd " PACKAGE_VERSION);
+        return OPTIONS_DONE;
+    default:
+        fputs("Try 'dmabufd --help'.\n", stderr);
+        return OPTIONS_ERROR;
+    }
+}
+
+static enum options_result parse_limit(struct options *options, int option, const char *value)
+{
+    switch (option) {
+    case OPT_MEMORY_LIMIT:
+        return parse_bytes("memory-limit", value, &options->memory_limit);
+    case OPT_MEMORY_LIMIT_PER_USER:
+        return parse_bytes("memory-limit-per-user", value, &options->memory_limit_per_user);
+    case OPT_MEMORY_RESERVE:
+        return parse_bytes("memory-reserve", value, &options->memory_reserve);
+    case OPT_MAX_CLIENTS:
+        return parse_count("max-clients", value, 1, LINK_CLIENTS_MAX, &options->max_clients);
+    case OPT_MAX_CLIENTS_PER_USER:
+        return parse_count("max-clients-per-user", value, 1, LINK_CLIENTS_MAX,
+                           &options->max_clients_per_user);
+    case OPT_MAX_BUFFERS:
+        return parse_count("max-buffers", value, 1, 1U << 20, &options->max_buffers);
+    case OPT_HANG_TIMEOUT:
+        return parse_count("hang-timeout", value, 0, 3600, &options->hang_timeout);
+    case OPT_DEVICE_TIMEOUT:
+        return parse_count("device-timeout", value, 0, 86400, &options->device_timeout);
+    default:
+        return answer(option);
+    }
+}
+
 static enum options_result parse_one(struct options *options, int option, const char *value)
 {
     switch (option) {
@@ -212,21 +257,6 @@ static enum options_result parse_one(struct options *options, int option, const 
         return parse_user(options, value)
                    ? OPTIONS_RUN
                    : bad("user", value, "a user of this host or a number other than 0");
-    case OPT_MEMORY_LIMIT:
-        return parse_bytes("memory-limit", value, &options->memory_limit);
-    case OPT_MEMORY_LIMIT_PER_USER:
-        return parse_bytes("memory-limit-per-user", value, &options->memory_limit_per_user);
-    case OPT_MEMORY_RESERVE:
-        return parse_bytes("memory-reserve", value, &options->memory_reserve);
-    case OPT_MAX_CLIENTS:
-        return parse_count("max-clients", value, 1, LINK_CLIENTS_MAX, &options->max_clients);
-    case OPT_MAX_CLIENTS_PER_USER:
-        return parse_count("max-clients-per-user", value, 1, LINK_CLIENTS_MAX,
-                           &options->max_clients_per_user);
-    case OPT_MAX_BUFFERS:
-        return parse_count("max-buffers", value, 1, 1U << 20, &options->max_buffers);
-    case OPT_HANG_TIMEOUT:
-        return parse_count("hang-timeout", value, 0, 3600, &options->hang_timeout);
     case OPT_POOL:
         return parse_pool(options, value);
     case OPT_FAKE:
@@ -238,15 +268,8 @@ static enum options_result parse_one(struct options *options, int option, const 
     case OPT_BROKER:
         options->broker = true;
         return OPTIONS_RUN;
-    case 'h':
-        fputs(help_text, stdout);
-        return OPTIONS_DONE;
-    case 'V':
-        puts("dmabufd " PACKAGE_VERSION);
-        return OPTIONS_DONE;
     default:
-        fputs("Try 'dmabufd --help'.\n", stderr);
-        return OPTIONS_ERROR;
+        return parse_limit(options, option, value);
     }
 }
 
@@ -293,6 +316,7 @@ enum options_result options_parse(struct options *options, int argc, char **argv
         .max_clients = 1024,
         .max_buffers = 65536,
         .hang_timeout = 10,
+        .device_timeout = 60,
     };
     while ((option = getopt_long(argc, argv, "b:d:s:m:g:u:hV", long_options, NULL)) >= 0) {
         enum options_result r = parse_one(options, option, optarg);

@@ -35,6 +35,7 @@ struct options {
     uint32_t max_clients_per_user; /* 0: half of max_clients */
     uint32_t max_buffers;          /* of one client */
     uint32_t hang_timeout;         /* of the broker, seconds; 0: never */
+    uint32_t device_timeout;       /* for a device that is in use, seconds; 0: not at all */
     struct options_pool pools[OPTIONS_POOLS_MAX];
     size_t pool_count;
     const char *fake; /* script of the fake backend */

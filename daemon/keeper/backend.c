@@ -6,8 +6,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/memfd.h"
+#include "daemon/keeper/pages.h"
+#include "daemon/log.h"
 
 #define IOMMU_GROUPS "/sys/kernel/iommu_groups"
 
@@ -45,6 +49,11 @@ static int open_auto(const struct backend_config *config, struct backend **ret, 
 
     if (r == 0)
         return 0;
+    if (r == -EBUSY || r == -ECANCELED) {
+        *fault = why;
+        fault_prefix(fault, "backend iommufd");
+        return r;
+    }
     if (iommu_translates())
         return fault_set(fault, DMABUFD_CODE_UNSUPPORTED, EOPNOTSUPP,
                          "no backend can serve: iommufd: %s; pagemap: an IOMMU translates on this "
@@ -59,6 +68,8 @@ static int open_auto(const struct backend_config *config, struct backend **ret, 
                          both.text);
     }
     snprintf((*ret)->reason, sizeof((*ret)->reason), "iommufd cannot serve: %s", why.text);
+    if (config->device_count > 0)
+        log_warning("a device was named, but backend pagemap is taken: %s", (*ret)->reason);
     return 0;
 }
 
@@ -86,6 +97,32 @@ struct backend *backend_close(struct backend *backend)
     if (backend)
         backend->ops->close(backend);
     return NULL;
+}
+
+int backend_try(struct backend *backend,
+                int (*look)(struct backend *backend, struct mapping *mapping, struct fault *fault),
+                struct fault *fault)
+{
+    CLEANUP_FD int fd = -1;
+    struct mapping mapping = { .size = PAGE_4K, .page_size = PAGE_4K };
+    int r = memfd_open("dmabufd-check", 0, &fd);
+
+    if (r < 0 || ftruncate(fd, PAGE_4K) < 0)
+        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "cannot make a memfd");
+    mapping.fd = fd;
+    r = backend->ops->begin(backend, &mapping, fault);
+    if (r < 0)
+        return r;
+    r = backend->ops->pin(backend, &mapping, 0, PAGE_4K, fault);
+    if (r == 0) {
+        int undone;
+
+        r = look(backend, &mapping, fault);
+        undone = backend->ops->unpin(backend, &mapping, 0, PAGE_4K, r < 0 ? NULL : fault);
+        r = r < 0 ? r : undone;
+    }
+    backend->ops->end(backend, &mapping);
+    return r;
 }
 
 uint64_t backend_piece(const struct mapping *mapping, uint64_t offset)

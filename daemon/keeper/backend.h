@@ -92,18 +92,35 @@ struct backend_config {
     const char *const *devices;
     size_t device_count;
     const char *fake; /* script, may be NULL */
+    /**
+     * wait() - @fault says what is in the way, which may pass: come back after a while. NULL: never
+     * Return: 0 to try again; a negative errno, -EBUSY or -ECANCELED, with @fault to give up.
+     */
+    int (*wait)(void *data, struct fault *fault);
+    void *wait_data;
 };
 
 /**
  * backend_open() - choose and open
  *
  * "auto" takes iommufd if it can serve, else pagemap where no IOMMU translates, and says in
- * backend->reason which and why. A backend asked for by name is that one or a failure.
+ * backend->reason which and why. A backend asked for by name is that one or a failure. A device that
+ * was named and is in use is waited for, and after that it is a failure, also for "auto": whoever
+ * named it does not want another backend because of a moment.
  */
 int backend_open(const struct backend_config *config, struct backend **ret, struct fault *fault);
 
 /** backend_close() - NULL is allowed. Returns NULL. */
 struct backend *backend_close(struct backend *backend);
+
+/**
+ * backend_try() - go the whole way once, with a page of our own, before any client sees an address
+ * @look: asks for the address of the page that is pinned and judges it
+ * Return: 0, or a negative errno with what is in the way; nothing is left behind.
+ */
+int backend_try(struct backend *backend,
+                int (*look)(struct backend *backend, struct mapping *mapping, struct fault *fault),
+                struct fault *fault);
 
 /** backend_piece() - length of the piece of @mapping that begins at @offset. */
 uint64_t backend_piece(const struct mapping *mapping, uint64_t offset);

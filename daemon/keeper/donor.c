@@ -54,6 +54,9 @@ static int explain_bind(const struct pci_address *address, int error, struct fau
     if (error == EBUSY)
         return fault_set(fault, DMABUFD_CODE_BACKEND, EBUSY,
                          "device %s is in use through its VFIO group", address->text);
+    if (error == EAGAIN)
+        return fault_set(fault, DMABUFD_CODE_BACKEND, EBUSY,
+                         "device %s is in use: its lock is held", address->text);
     return fault_set(fault, DMABUFD_CODE_BACKEND, error, "cannot bind device %s: %s", address->text,
                      strerror(error));
 }
@@ -114,15 +117,21 @@ static int explain_none(struct fault *fault)
 int donor_bind(int iommufd, const char *const *bdfs, size_t count, int *ret_fd,
                uint32_t *ret_device, size_t *ret_index, struct fault *fault)
 {
-    int r;
+    int result = 0;
 
     if (count == 0)
         return explain_none(fault);
     for (size_t i = 0; i < count; i++) {
-        r = bind_one(iommufd, bdfs[i], ret_fd, ret_device, fault);
+        struct fault why = { 0 };
+        int r = bind_one(iommufd, bdfs[i], ret_fd, ret_device, &why);
+
         *ret_index = i;
         if (r == 0)
-            break;
+            return 0;
+        if (result == -EBUSY && r != -EBUSY)
+            continue;
+        result = r;
+        *fault = why;
     }
-    return r;
+    return result;
 }

@@ -20,8 +20,9 @@
  *
  * Binding resets the device.
  *
- * Return: 0, or a negative errno with what stands in the way of the last one tried. With no @bdfs
- * the sentence lists the devices that could be named.
+ * Return: 0; -EBUSY with @fault (never NULL) if one of them would do but is in use; or a negative
+ * errno with what stands in the way of the last one tried. With no @bdfs the sentence lists the
+ * devices that could be named.
  */
 int donor_bind(int iommufd, const char *const *bdfs, size_t count, int *ret_fd,
                uint32_t *ret_device, size_t *ret_index, struct fault *fault);

@@ -22,17 +22,15 @@
 
 #include "common/cleanup.h"
 #include "common/extents.h"
-#include "common/memfd.h"
 #include "daemon/keeper/backend.h"
 #include "daemon/keeper/donor.h"
 #include "daemon/keeper/iommu-ioctl.h"
+#include "daemon/keeper/pages.h"
 #include "daemon/keeper/pfn.h"
 #include "daemon/keeper/resolve.h"
 #include "daemon/log.h"
 
-#define SHARDS     8U
-#define SMALL_PAGE UINT64_C(4096)
-#define HUGE_PAGE  (UINT64_C(2) << 20)
+#define SHARDS 8U
 
 /* Where the IOVAs of a shard begin and how much room there is: more than any host has memory. */
 #define IOVA_START (UINT64_C(1) << 30)
@@ -83,7 +81,7 @@ static int iommufd_begin(struct backend *backend, struct mapping *mapping, struc
     struct iommufd *iommufd = (struct iommufd *)backend;
     uint32_t index = atomic_fetch_add(&iommufd->next_shard, 1) % SHARDS;
     struct shard *shard = &iommufd->shards[index];
-    uint64_t alignment = mapping->size >= HUGE_PAGE ? HUGE_PAGE : SMALL_PAGE;
+    uint64_t alignment = mapping->size >= PAGE_2M ? PAGE_2M : PAGE_4K;
     int r;
 
     /* Huge pages at IOVAs aligned to them: resolve() relies on it. */
@@ -137,7 +135,7 @@ static int iommufd_resolve(struct backend *backend, struct mapping *mapping, uin
     struct resolver resolver = { .ask = ask_kernel,
                                  .data = &question,
                                  .huge_page =
-                                     mapping->page_size > SMALL_PAGE ? mapping->page_size : 0 };
+                                     mapping->page_size > PAGE_4K ? mapping->page_size : 0 };
 
     return resolve(&resolver, mapping->u.iommufd.iova + offset, length, spans, fault);
 }
@@ -208,7 +206,7 @@ static int check_page(const void *page, const struct spans *told, struct fault *
         log_info("addresses are not checked against /proc/self/pagemap: no CAP_SYS_ADMIN");
         return 0;
     }
-    r = pfn_resolve(pagemap, page, SMALL_PAGE, SMALL_PAGE, &seen, fault);
+    r = pfn_resolve(pagemap, page, PAGE_4K, PAGE_4K, &seen, fault);
     if (r < 0)
         return r;
     same = seen.list[0].dma_addr == told->list[0].dma_addr;
@@ -220,46 +218,37 @@ static int check_page(const void *page, const struct spans *told, struct fault *
     return 0;
 }
 
-static int check_mapped(struct iommufd *iommufd, struct mapping *mapping, struct fault *fault)
+static int check_mapped(struct backend *backend, struct mapping *mapping, struct fault *fault)
 {
     volatile unsigned char *page;
     struct spans spans = { 0 };
     int r;
 
-    page = mmap(NULL, SMALL_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, mapping->fd, 0);
+    page = mmap(NULL, PAGE_4K, PROT_READ | PROT_WRITE, MAP_SHARED, mapping->fd, 0);
     if (page == MAP_FAILED)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, errno, "out of memory");
     page[0] = 1;
-    r = iommufd_resolve(&iommufd->base, mapping, 0, SMALL_PAGE, &spans, fault);
+    r = iommufd_resolve(backend, mapping, 0, PAGE_4K, &spans, fault);
     if (r == 0)
         r = check_page((const void *)page, &spans, fault);
     spans_deinit(&spans);
-    munmap((void *)page, SMALL_PAGE);
+    munmap((void *)page, PAGE_4K);
     return r;
 }
 
-/* The whole way once, with a page of our own, before any client sees an address. */
-static int check_kernel(struct iommufd *iommufd, struct fault *fault)
+/* The first that can be had. */
+static int bind_donor(struct iommufd *iommufd, const struct backend_config *config, int *ret_fd,
+                      uint32_t *ret_device, size_t *ret_index, struct fault *fault)
 {
-    CLEANUP_FD int fd = -1;
-    struct mapping mapping = { .size = SMALL_PAGE, .page_size = SMALL_PAGE };
-    int r = memfd_open("dmabufd-check", 0, &fd);
+    int r;
 
-    if (r < 0 || ftruncate(fd, SMALL_PAGE) < 0)
-        return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "cannot make a memfd");
-    mapping.fd = fd;
-    r = iommufd_begin(&iommufd->base, &mapping, fault);
-    if (r < 0)
-        return r;
-    r = iommufd_pin(&iommufd->base, &mapping, 0, SMALL_PAGE, fault);
-    if (r == 0) {
-        int undone;
-
-        r = check_mapped(iommufd, &mapping, fault);
-        undone = iommufd_unpin(&iommufd->base, &mapping, 0, SMALL_PAGE, r < 0 ? NULL : fault);
-        r = r < 0 ? r : undone;
-    }
-    iommufd_end(&iommufd->base, &mapping);
+    do {
+        r = donor_bind(iommufd->fd, config->devices, config->device_count, ret_fd, ret_device,
+                       ret_index, fault);
+        if (r != -EBUSY || !config->wait)
+            return r;
+        r = config->wait(config->wait_data, fault);
+    } while (r == 0);
     return r;
 }
 
@@ -275,8 +264,7 @@ static int start(struct iommufd *iommufd, const struct backend_config *config, s
         return fault_set(fault, DMABUFD_CODE_UNSUPPORTED, errno, "cannot open /dev/iommu: %s%s",
                          strerror(errno),
                          errno == ENOENT ? " (a kernel with CONFIG_IOMMUFD has it)" : "");
-    r = donor_bind(iommufd->fd, config->devices, config->device_count, &donor, &device, &index,
-                   fault);
+    r = bind_donor(iommufd, config, &donor, &device, &index, fault);
     if (r < 0)
         return r;
     r = make_shards(iommufd, device, fault);
@@ -284,7 +272,7 @@ static int start(struct iommufd *iommufd, const struct backend_config *config, s
         return r;
     log_info("device %s lent its domain type and was closed again", config->devices[index]);
     fd_close(&donor);
-    return check_kernel(iommufd, fault);
+    return backend_try(&iommufd->base, check_mapped, fault);
 }
 
 int iommufd_backend_open(const struct backend_config *config, struct backend **ret,

@@ -27,6 +27,9 @@
 /* How long jobs that hang may stop the end. */
 #define PATIENCE_SECONDS 3
 
+/* A device that is in use is looked at again after so long. */
+#define WAIT_TICK_MS 250
+
 struct keeper {
     const struct options *options;
     uint32_t max_clients; /* as the limit of descriptors allows */
@@ -43,6 +46,9 @@ struct keeper {
     struct service service;
     struct supervisor supervisor;
     struct heartbeat heartbeat;
+    uint64_t
+        waiting_since; /* now_ns() when the backend began to wait for a device; 0: it did not */
+    bool began;        /* there is something to stop */
     bool announced;
     bool stopping;
     int status;
@@ -140,6 +146,10 @@ static void stop(struct keeper *keeper)
     if (keeper->stopping)
         return;
     keeper->stopping = true;
+    if (!keeper->began) {
+        event_base_loopbreak(keeper->base);
+        return;
+    }
     sd_notify(0, "STOPPING=1\nSTATUS=Releasing memory");
     log_info("stopping: %u buffers are released", keeper->service.store.buffers.count);
     service_end(&keeper->service);
@@ -282,13 +292,45 @@ static void start_pool(struct keeper *keeper)
     }
 }
 
+/* See backend.h. Serves nobody yet, but ends when it is told to. */
+static int on_wait(void *data, struct fault *fault)
+{
+    const struct timeval tick = { .tv_usec = WAIT_TICK_MS * 1000 };
+    struct keeper *keeper = data;
+    uint32_t timeout = keeper->options->device_timeout;
+
+    if (!keeper->waiting_since) {
+        keeper->waiting_since = now_ns();
+        if (timeout > 0) {
+            log_notice("waiting for %u s at most: %s", timeout, fault->text);
+            sd_notifyf(0, "STATUS=Waiting for %u s at most: %s", timeout, fault->text);
+        }
+    }
+    if (now_ns() - keeper->waiting_since >= timeout * NS_PER_S) {
+        char why[FAULT_TEXT_MAX];
+
+        snprintf(why, sizeof(why), "%s", fault->text);
+        return fault_set(fault, fault->code, EBUSY, "%.230s; waited for %u s (--device-timeout)",
+                         why, timeout);
+    }
+    /* Also where the wait is longer than systemd's patience with a start. */
+    sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%u", 10 * 1000000);
+    event_base_loopexit(keeper->base, &tick);
+    event_base_dispatch(keeper->base);
+    if (keeper->stopping)
+        return fault_set(fault, DMABUFD_CODE_INTERNAL, ECANCELED, "told to end while waiting");
+    return 0;
+}
+
 static int begin(struct keeper *keeper, struct fault *fault)
 {
     const struct options *options = keeper->options;
     struct backend_config config = { .name = options->backend,
                                      .devices = options->devices,
                                      .device_count = options->device_count,
-                                     .fake = options->fake };
+                                     .fake = options->fake,
+                                     .wait = on_wait,
+                                     .wait_data = keeper };
     int r;
 
     r = listen_open(options, &keeper->listen, fault);
@@ -305,6 +347,7 @@ static int begin(struct keeper *keeper, struct fault *fault)
                          &keeper->limits, fault);
     if (r < 0)
         return r;
+    keeper->began = true;
     start_pool(keeper);
     keeper->service.idle = on_idle;
     keeper->service.idle_data = keeper;
@@ -343,6 +386,7 @@ int keeper_run(const struct options *options)
     /* Not on the stack: threads that hang are left behind (workers_stop()) and may still wake up. */
     static struct keeper keeper;
     struct fault fault = { 0 };
+    int r;
 
     keeper = (struct keeper){ .options = options, .listen = { .fd = -1 } };
     log_open("keeper", options->debug);
@@ -357,15 +401,21 @@ int keeper_run(const struct options *options)
     keeper.term_event = evsignal_new(keeper.base, SIGTERM, on_signal, &keeper);
     keeper.int_event = evsignal_new(keeper.base, SIGINT, on_signal, &keeper);
     keeper.patience = event_new(keeper.base, -1, EV_PERSIST, on_patience, &keeper);
-    if (!keeper.term_event || !keeper.int_event || !keeper.patience ||
-        event_add(keeper.term_event, NULL) < 0 || event_add(keeper.int_event, NULL) < 0 ||
-        begin(&keeper, &fault) < 0) {
-        log_err("%s", *fault.text ? fault.text : "out of memory");
-        sd_notifyf(0, "STATUS=%s\nERRNO=%d", fault.text, fault.error);
-        keeper.status = 1;
-    } else {
+    if (keeper.term_event && keeper.int_event && keeper.patience &&
+        event_add(keeper.term_event, NULL) == 0 && event_add(keeper.int_event, NULL) == 0)
+        r = begin(&keeper, &fault);
+    else
+        r = fault_set(&fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "out of memory");
+    if (r == 0) {
         event_base_dispatch(keeper.base);
         log_info("ended");
+    } else if (keeper.stopping) {
+        sd_notify(0, "STOPPING=1");
+        log_info("ended: %s", fault.text);
+    } else {
+        log_err("%s", fault.text);
+        sd_notifyf(0, "STATUS=%s\nERRNO=%d", fault.text, fault.error);
+        keeper.status = 1;
     }
     end(&keeper);
     return keeper.status;

@@ -20,10 +20,7 @@
 
 #include "common/fault.h"
 #include "daemon/keeper/nodes.h"
-
-#define PAGE_4K UINT64_C(4096)
-#define PAGE_2M (UINT64_C(2) << 20)
-#define PAGE_1G (UINT64_C(1) << 30)
+#include "daemon/keeper/pages.h"
 
 /** The daemon's share of the host's memory; one for the process, used by all workers. */
 struct memory {

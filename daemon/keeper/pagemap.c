@@ -17,6 +17,7 @@
 #include "common/cleanup.h"
 #include "common/extents.h"
 #include "daemon/keeper/backend.h"
+#include "daemon/keeper/pages.h"
 #include "daemon/keeper/pfn.h"
 #include "daemon/keeper/pinring.h"
 #include "daemon/log.h"
@@ -28,7 +29,6 @@
 #define SMALL_MAX   (UINT64_C(2) << 20)
 #define PIECE       (UINT64_C(4) << 20)
 
-#define SMALL_PAGE UINT64_C(4096)
 /* The lock of our address space is held for that much. */
 #define STEP       (UINT64_C(256) << 10)
 #define UNMAP_STEP (UINT64_C(2) << 20)
@@ -160,7 +160,7 @@ static int pagemap_pin(struct backend *backend, struct mapping *mapping, uint64_
 {
     struct pagemap *pagemap = (struct pagemap *)backend;
 
-    if (!mapping->foreign && mapping->page_size == SMALL_PAGE)
+    if (!mapping->foreign && mapping->page_size == PAGE_4K)
         populate(mapping, offset, length);
     return pinring_pin(pagemap->rings[mapping->u.pagemap.ring].fd, slot_at(mapping, offset),
                        mapping->u.pagemap.window + offset, length, fault);
@@ -218,6 +218,16 @@ static const struct backend_ops pagemap_ops = {
     .end = pagemap_end,
 };
 
+/* Only a pin shows some of what forbids pins, such as the memory lock limit. */
+static int check_page(struct backend *backend, struct mapping *mapping, struct fault *fault)
+{
+    struct spans spans = { 0 };
+    int r = pagemap_resolve(backend, mapping, 0, PAGE_4K, &spans, fault);
+
+    spans_deinit(&spans);
+    return r;
+}
+
 int pagemap_backend_open(const struct backend_config *config, struct backend **ret,
                          struct fault *fault)
 {
@@ -236,6 +246,8 @@ int pagemap_backend_open(const struct backend_config *config, struct backend **r
     /* With io_uring_disabled=1 only now: later the keeper has not the capability for it. */
     while (r == 0 && pagemap->count < RINGS_START)
         r = add_ring(pagemap, fault);
+    if (r == 0)
+        r = backend_try(&pagemap->base, check_page, fault);
     if (r < 0) {
         pagemap_close(&pagemap->base);
         return r;

@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "daemon/keeper/pages.h"
 
-#define SMALL_PAGE UINT64_C(4096)
 #define PRESENT    (UINT64_C(1) << 63)
 #define SWAPPED    (UINT64_C(1) << 62) /* also: being migrated */
 #define FRAME_MASK ((UINT64_C(1) << 55) - 1)
@@ -21,7 +21,7 @@
 
 static int read_entries(int fd, uintptr_t address, uint64_t *entries, size_t count)
 {
-    off_t at = (off_t)(address / SMALL_PAGE * sizeof(*entries));
+    off_t at = (off_t)(address / PAGE_4K * sizeof(*entries));
     ssize_t n = pread(fd, entries, count * sizeof(*entries), at);
 
     if (n < 0)
@@ -39,12 +39,12 @@ int pfn_open(int *ret_fd, struct fault *fault)
     if (fd < 0)
         return fault_set(fault, DMABUFD_CODE_UNSUPPORTED, errno,
                          "cannot open /proc/self/pagemap: %s", strerror(errno));
-    page = mmap(NULL, SMALL_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    page = mmap(NULL, PAGE_4K, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, errno, "out of memory");
     page[0] = 1;
     r = read_entries(fd, (uintptr_t)page, &entry, 1);
-    munmap((void *)page, SMALL_PAGE);
+    munmap((void *)page, PAGE_4K);
     if (r < 0)
         return fault_set(fault, DMABUFD_CODE_UNSUPPORTED, -r, "cannot read /proc/self/pagemap: %s",
                          strerror(-r));
@@ -65,7 +65,7 @@ static int append(uint64_t entry, uint64_t length, struct spans *spans, struct f
             fault, DMABUFD_CODE_BACKEND, EIO,
             "/proc/self/pagemap has no frame number for a pinned page (entry bits %#x)",
             (unsigned int)(entry >> 55));
-    r = spans_append(spans, (entry & FRAME_MASK) * SMALL_PAGE, length);
+    r = spans_append(spans, (entry & FRAME_MASK) * PAGE_4K, length);
     if (r < 0)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, -r,
                          "the daemon has no memory for the scatter list");
@@ -82,8 +82,8 @@ int pfn_resolve(int fd, const void *window, uint64_t length, uint64_t page_size,
         size_t count = 1;
         int r;
 
-        if (page_size == SMALL_PAGE)
-            count = length / SMALL_PAGE < BATCH ? (size_t)(length / SMALL_PAGE) : BATCH;
+        if (page_size == PAGE_4K)
+            count = length / PAGE_4K < BATCH ? (size_t)(length / PAGE_4K) : BATCH;
         r = read_entries(fd, address, entries, count);
         if (r < 0)
             return fault_set(fault, DMABUFD_CODE_BACKEND, -r, "cannot read /proc/self/pagemap: %s",

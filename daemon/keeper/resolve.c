@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define SMALL_PAGE UINT64_C(4096)
+#include "daemon/keeper/pages.h"
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
 {
@@ -54,7 +54,7 @@ int resolve(const struct resolver *resolver, uint64_t iova, uint64_t length, str
     if (length == 0 || __builtin_add_overflow(iova, length - 1, &end))
         return fault_set(fault, DMABUFD_CODE_INTERNAL, EINVAL, "nothing to resolve, or it wraps");
     while (length > 0) {
-        uint64_t page = resolver->huge_page ? resolver->huge_page : SMALL_PAGE;
+        uint64_t page = resolver->huge_page ? resolver->huge_page : PAGE_4K;
         uint64_t page_rest = min_u64(page - (iova & (page - 1)), length);
         uint64_t asked = resolver->huge_page ? 1 : min_u64(length, RESOLVE_ASK_MAX);
         uint64_t pa, run, last;

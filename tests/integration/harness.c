@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +15,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,23 +32,22 @@ const char *test_backend(void)
 
 static void make_directory(struct daemon *daemon)
 {
+    int log;
+
     snprintf(daemon->directory, sizeof(daemon->directory), "/tmp/dmabufd-test-XXXXXX");
     assert_non_null(mkdtemp(daemon->directory));
     assert_int_equal(chmod(daemon->directory, 0755), 0);
     snprintf(daemon->socket, sizeof(daemon->socket), "%s/socket", daemon->directory);
     snprintf(daemon->log, sizeof(daemon->log), "%s/log", daemon->directory);
+    log = open(daemon->log, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_true(log >= 0);
+    close(log);
 }
 
-static int notify_socket(const struct daemon *daemon, char *path, size_t size)
+bool daemon_notified(struct daemon *daemon, const char *text)
 {
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-    snprintf(path, size, "%s/notify", daemon->directory);
-    strcpy(address.sun_path, path);
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    return fd;
+    notify_read(&daemon->notify, 0);
+    return strstr(daemon->notify.text, text);
 }
 
 static void exec_daemon(const struct daemon *daemon, const char *backend, const char *const *args)
@@ -86,52 +83,57 @@ static void exec_daemon(const struct daemon *daemon, const char *backend, const 
         argv[n++] = (char *)args[i];
     argv[n] = NULL;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (daemon->prepare)
+        daemon->prepare();
     execv(path, argv);
     dprintf(STDERR_FILENO, "cannot start %s: %s\n", path, strerror(errno));
     _exit(127);
 }
 
-/* Until READY=1 or its end. Return: -1 ready, else exit status. */
-static int await_ready(struct daemon *daemon, int notify)
+/* Return: exit status, or -1 if it has not ended. */
+static int look_for_end(struct daemon *daemon)
+{
+    int status;
+
+    if (waitpid(daemon->keeper, &status, WNOHANG) != daemon->keeper)
+        return -1;
+    daemon->keeper = 0;
+    notify_read(&daemon->notify, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int daemon_await(struct daemon *daemon)
 {
     for (int i = 0; i < READY_SECONDS * 100; i++) {
-        struct pollfd poll_fd = { .fd = notify, .events = POLLIN };
-        char text[1024];
-        ssize_t n;
         int status;
 
-        if (poll(&poll_fd, 1, 10) == 1) {
-            n = recv(notify, text, sizeof(text) - 1, 0);
-            text[n > 0 ? n : 0] = '\0';
-            if (strstr(text, "READY=1"))
-                return -1;
-        }
-        if (waitpid(daemon->keeper, &status, WNOHANG) == daemon->keeper)
-            return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+        notify_read(&daemon->notify, 10);
+        if (strstr(daemon->notify.text, "READY=1"))
+            return -1;
+        status = look_for_end(daemon);
+        if (status >= 0)
+            return status;
     }
     fail_msg("the daemon is not ready after %d s", READY_SECONDS);
     return 1;
 }
 
-int daemon_try(struct daemon *daemon, const char *backend, const char *const *args)
+void daemon_launch(struct daemon *daemon, const char *backend, const char *const *args)
 {
-    char path[96];
-    int notify, status;
-
     make_directory(daemon);
-    notify = notify_socket(daemon, path, sizeof(path));
+    notify_open(&daemon->notify, daemon->directory);
     daemon->keeper = fork();
     assert_true(daemon->keeper >= 0);
     if (daemon->keeper == 0) {
-        setenv("NOTIFY_SOCKET", path, 1);
+        setenv("NOTIFY_SOCKET", daemon->notify.path, 1);
         exec_daemon(daemon, backend, args);
     }
-    status = await_ready(daemon, notify);
-    close(notify);
-    unlink(path);
-    if (status >= 0)
-        daemon->keeper = 0;
-    return status;
+}
+
+int daemon_try(struct daemon *daemon, const char *backend, const char *const *args)
+{
+    daemon_launch(daemon, backend, args);
+    return daemon_await(daemon);
 }
 
 static void show_log(const struct daemon *daemon)
@@ -163,6 +165,7 @@ void daemon_start(struct daemon *daemon, const char *const *args)
 
 static void remove_directory(struct daemon *daemon)
 {
+    notify_close(&daemon->notify);
     unlink(daemon->log);
     unlink(daemon->socket);
     rmdir(daemon->directory);
@@ -170,15 +173,19 @@ static void remove_directory(struct daemon *daemon)
 
 void daemon_stop(struct daemon *daemon)
 {
-    int status;
+    int status = -1;
 
     assert_true(daemon->keeper > 0);
     assert_int_equal(kill(daemon->keeper, SIGTERM), 0);
-    status = join(daemon->keeper);
-    daemon->keeper = 0;
+    /* A daemon that is not listened to would wait. */
+    while (status < 0) {
+        notify_read(&daemon->notify, 10);
+        status = look_for_end(daemon);
+    }
     if (status != 0)
         show_log(daemon);
     assert_int_equal(status, 0);
+    assert_non_null(strstr(daemon->notify.text, "STOPPING=1"));
     assert_int_equal(access(daemon->socket, F_OK), -1);
     remove_directory(daemon);
 }

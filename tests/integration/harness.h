@@ -24,6 +24,8 @@
 
 #include <cmocka.h>
 
+#include "tests/integration/notify.h"
+
 /* Users of the tests; no names needed. Different only when the tests run as root. */
 #define TEST_BROKER_UID 61901U
 #define TEST_CLIENT_UID 61001U
@@ -47,6 +49,8 @@ struct daemon {
     char socket[96];
     char log[96];             /* what it wrote to stderr */
     unsigned int descriptors; /* set before the start: its limit of them; 0: ours */
+    void (*prepare)(void);    /* set before the start: called in the process that becomes it */
+    struct notify notify;     /* what it told systemd */
 };
 
 /** test_backend() - the backend to test with. */
@@ -60,6 +64,13 @@ void daemon_start_with(struct daemon *daemon, const char *backend, const char *c
 
 /** daemon_try() - start one that may fail. Return: exit status, or -1 if it serves. */
 int daemon_try(struct daemon *daemon, const char *backend, const char *const *args);
+
+/** daemon_launch() / daemon_await() - its two halves. */
+void daemon_launch(struct daemon *daemon, const char *backend, const char *const *args);
+int daemon_await(struct daemon *daemon);
+
+/** daemon_notified() - whether it told systemd @text, by now and since it was started. */
+bool daemon_notified(struct daemon *daemon, const char *text);
 
 /** daemon_stop() - SIGTERM, and it must end with status 0 and have left nothing of its files. */
 void daemon_stop(struct daemon *daemon);

@@ -5,6 +5,7 @@ libharness_la_SOURCES = \
 	tests/integration/group.c tests/integration/group.h \
 	tests/integration/harness.c tests/integration/harness.h \
 	tests/integration/locked.c tests/integration/locked.h \
+	tests/integration/notify.c tests/integration/notify.h \
 	tests/integration/raw.c tests/integration/raw.h \
 	tests/integration/ready.c tests/integration/ready.h
 libharness_la_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
@@ -34,6 +35,17 @@ tests_vm_test_dma_SOURCES = tests/vm/test-dma.c tests/vm/orders.c tests/vm/order
 tests_vm_test_dma_CPPFLAGS = $(integration_cppflags)
 tests_vm_test_dma_LDADD = libharness.la tests/vm/libguest.la
 EXTRA_DIST += tests/vm/boots/main.boot
+
+# See tests/vm/boots/donor.boot and contract-iommu.boot.
+check_PROGRAMS += tests/vm/test-donor
+tests_vm_test_donor_SOURCES = tests/vm/test-donor.c
+tests_vm_test_donor_CPPFLAGS = $(integration_cppflags)
+tests_vm_test_donor_LDADD = libharness.la tests/vm/libguest.la
+check_PROGRAMS += tests/vm/test-behind-iommu
+tests_vm_test_behind_iommu_SOURCES = tests/vm/test-behind-iommu.c
+tests_vm_test_behind_iommu_CPPFLAGS = $(integration_cppflags)
+tests_vm_test_behind_iommu_LDADD = libharness.la tests/vm/libguest.la
+EXTRA_DIST += tests/vm/boots/donor.boot
 
 # See tests/vm/boots/lowmem.boot.
 check_PROGRAMS += tests/vm/test-lowmem
@@ -203,6 +215,12 @@ TESTS += tests/integration/test-watchdog
 tests_integration_test_watchdog_SOURCES = tests/integration/test-watchdog.c
 tests_integration_test_watchdog_CPPFLAGS = $(integration_cppflags)
 tests_integration_test_watchdog_LDADD = libharness.la
+
+check_PROGRAMS += tests/integration/test-backends
+TESTS += tests/integration/test-backends
+tests_integration_test_backends_SOURCES = tests/integration/test-backends.c
+tests_integration_test_backends_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_backends_LDADD = libharness.la
 
 TESTS += tests/integration/test-ctl.sh
 EXTRA_DIST += tests/integration/test-ctl.sh

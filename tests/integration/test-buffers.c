@@ -9,6 +9,7 @@
 #include <dmabufd.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,7 +172,7 @@ struct refusal {
     uint64_t page_size;
     int error;
     enum dmabufd_code code;
-    const char *names; /* what the sentence must speak of */
+    const char *names; /* in the sentence: the argument and the limit */
 };
 
 static int refused(void *data)
@@ -191,23 +192,52 @@ static int refused(void *data)
     return 0;
 }
 
+/* What the host has, as the daemon tells it. */
+static uint64_t largest_size(void)
+{
+    uint64_t size;
+    dmabufd *d;
+
+    assert_int_equal(dmabufd_connect(&d, NULL), 0);
+    size = dmabufd_get_info(d)->max_size;
+    dmabufd_disconnect(d);
+    return size;
+}
+
 static void refusals(void **state)
 {
+    uint64_t huge_free = huge_pages_free(2 * MIB);
+    char memory[100], pages[100];
     struct refusal table[] = {
-        { 0, 0, EINVAL, DMABUFD_CODE_INVALID, "size is 0" },
-        { UINT64_MAX, 0, E2BIG, DMABUFD_CODE_TOO_LARGE, "size" },
-        { UINT64_MAX - 4095, 4096, E2BIG, DMABUFD_CODE_TOO_LARGE, "size" },
-        { UINT64_C(1) << 62, 0, E2BIG, DMABUFD_CODE_TOO_LARGE, "memory" },
-        { UINT64_C(1) << 63, GIB, E2BIG, DMABUFD_CODE_TOO_LARGE, "size" },
-        { 4096, 12345, EINVAL, DMABUFD_CODE_INVALID, "page size 12345" },
-        { 4096, UINT64_MAX, EINVAL, DMABUFD_CODE_INVALID, "page size" },
-        { 4096, 8192, EINVAL, DMABUFD_CODE_INVALID, "page size" },
-        { (huge_pages_free(2 * MIB) + 1) * 2 * MIB, 2 * MIB, ENOMEM, DMABUFD_CODE_NO_HUGE_PAGES,
-          "nr_hugepages" },
+        { 0, 0, EINVAL, DMABUFD_CODE_INVALID, "size is 0: ask for at least a byte" },
+        { UINT64_MAX, 0, E2BIG, DMABUFD_CODE_TOO_LARGE,
+          "size 18446744073709551615 is more than a file can have" },
+        { UINT64_MAX - 4095, 4096, E2BIG, DMABUFD_CODE_TOO_LARGE,
+          "size 18446744073709547520 is more than a file can have" },
+        { UINT64_C(1) << 62, 0, E2BIG, DMABUFD_CODE_TOO_LARGE, memory },
+        { UINT64_C(1) << 63, GIB, E2BIG, DMABUFD_CODE_TOO_LARGE,
+          "size 9223372036854775808 is more than a file can have" },
+        { 4096, 12345, EINVAL, DMABUFD_CODE_INVALID,
+          "page size 12345 is none: 4096, 2097152, 1073741824, or 0 for the best that is free" },
+        { 4096, UINT64_MAX, EINVAL, DMABUFD_CODE_INVALID,
+          "page size 18446744073709551615 is none: 4096, 2097152, 1073741824, or 0" },
+        { 4096, 8192, EINVAL, DMABUFD_CODE_INVALID,
+          "page size 8192 is none: 4096, 2097152, 1073741824, or 0" },
+        { (huge_free + 1) * 2 * MIB, 2 * MIB, ENOMEM, DMABUFD_CODE_NO_HUGE_PAGES, pages },
+        { (huge_free + 1) * 2 * MIB, 2 * MIB, ENOMEM, DMABUFD_CODE_NO_HUGE_PAGES,
+          " are free: write a larger number to "
+          "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages (sysctl vm.nr_hugepages), or ask "
+          "for page size auto" },
     };
     struct leftovers before;
 
     (void)state;
+    snprintf(memory, sizeof(memory),
+             "size 4611686018427387904 is more than this host's memory (%" PRIu64 " bytes)",
+             largest_size());
+    snprintf(pages, sizeof(pages),
+             "%" PRIu64 " huge pages of 2048 KiB are needed and %" PRIu64 " of ", huge_free + 1,
+             huge_free);
     leftovers_read(&daemon_of_group, &before);
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
         run_as(TEST_CLIENT_UID, refused, &table[i]);
@@ -273,8 +303,12 @@ static int look_up_foreign(void *data)
     for (size_t i = 0; i < 4; i++) {
         CHECK(dmabufd_lookup(d, foreign[i], &buffer) == -ENXIO && buffer == data);
         CHECK(dmabufd_last_code() == DMABUFD_CODE_NOT_A_BUFFER);
+        CHECK(strstr(dmabufd_last_error(),
+                     "the descriptor is not a buffer of this daemon: pass the "
+                     "one of dmabufd_buffer_fd() or dmabufd_share()"));
     }
     CHECK(dmabufd_lookup(d, 12345, &buffer) == -EBADF);
+    CHECK(strstr(dmabufd_last_error(), "descriptor 12345 is not open"));
     CHECK(dmabufd_alloc(d, 1, 0, &buffer) == 0);
     dmabufd_disconnect(d);
     return 0;

@@ -145,7 +145,7 @@ static void met_or_refused(void **state)
           .error = ENOSPC,
           .names = "off the alignment" },
     };
-    struct daemon daemon;
+    struct daemon daemon = { 0 };
 
     (void)state;
     start_fake(&daemon, "layout=run:64K");
@@ -171,7 +171,7 @@ static void cutting_needs_no_other_memory(void **state)
           .error = ENOSPC,
           .names = "256 segments" },
     };
-    struct daemon daemon;
+    struct daemon daemon = { 0 };
 
     (void)state;
     start_fake(&daemon, "layout=one");
@@ -187,7 +187,7 @@ static void nonsense_is_refused(void **state)
         { .size = MIB, .constraints = { .dma_mask = 2 }, .error = EINVAL, .names = "dma_mask" },
         { .size = MIB, .constraints = { .flags = 0x80 }, .error = EINVAL, .names = "flags" },
     };
-    struct daemon daemon;
+    struct daemon daemon = { 0 };
 
     (void)state;
     start_fake(&daemon, "layout=one");
@@ -211,7 +211,7 @@ static void a_huge_page_is_chosen_for_contiguity(void **state)
         { .size = 2 * MIB, .constraints = { .alignment = 2 * MIB, .max_segments = 1 } },
         { .size = 4 * MIB, .constraints = { .min_span = 2 * MIB } },
     };
-    struct daemon daemon;
+    struct daemon daemon = { 0 };
 
     (void)state;
     if (!need_huge_pages(8))
@@ -244,7 +244,7 @@ static void runs_are_found_among_huge_pages(void **state)
           .error = ENOSPC,
           .names = "mask 0xffff" },
     };
-    struct daemon daemon;
+    struct daemon daemon = { 0 };
 
     (void)state;
     if (!need_huge_pages(64))

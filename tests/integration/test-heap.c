@@ -255,7 +255,7 @@ static void short_spans(void **state)
 {
     static const char *const args[] = { "--fake", "layout=run:64K", NULL };
     struct leftovers before;
-    struct daemon daemon;
+    struct daemon daemon = { 0 };
 
     (void)state;
     daemon_start_with(&daemon, "fake", args);
@@ -290,7 +290,7 @@ static int survive(void *data)
 
 static void daemon_dies(void **state)
 {
-    struct daemon daemon;
+    struct daemon daemon = { 0 };
 
     (void)state;
     daemon_start_with(&daemon, "fake", NULL);

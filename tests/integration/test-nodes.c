@@ -105,7 +105,7 @@ static void strict_and_preferred(void **state)
           .code = DMABUFD_CODE_UNSUPPORTED,
           .says = "nodes 0-2" },
     };
-    struct daemon daemon;
+    struct daemon daemon = { 0 };
 
     (void)state;
     start_fake(&daemon, "nodes=3,node-size=4M");
@@ -128,7 +128,7 @@ static void memory_that_strays(void **state)
     const struct wish preferred[] = {
         { .size = MIB, .flags = DMABUFD_NODE_PREFERRED, .node = 0, .nodes = 2 },
     };
-    struct daemon daemon;
+    struct daemon daemon = { 0 };
 
     (void)state;
     start_fake(&daemon, "nodes=2,stray=1");
@@ -153,7 +153,7 @@ static void nonsense_is_refused(void **state)
           .code = DMABUFD_CODE_INVALID,
           .says = "DMABUFD_NODE_STRICT" },
     };
-    struct daemon daemon;
+    struct daemon daemon = { 0 };
 
     (void)state;
     start_fake(&daemon, "nodes=2");
@@ -188,7 +188,7 @@ static void node_0_of_this_host(void **state)
           .code = DMABUFD_CODE_UNSUPPORTED,
           .says = "no memory on a node 1: it has memory on node 0" },
     };
-    struct daemon daemon;
+    struct daemon daemon = { 0 };
 
     (void)state;
     if (!one_node() && strcmp(test_backend(), "fake") != 0) {

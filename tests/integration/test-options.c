@@ -104,6 +104,9 @@ static void wrong_usage(void **state)
         { { "--hang-timeout=-1" }, "--hang-timeout=-1: expected" },
         { { "--hang-timeout=3601" }, "--hang-timeout=3601: expected a number from 0 to 3600" },
         { { "--hang-timeout=" }, "--hang-timeout=: expected" },
+        { { "--device-timeout=-1" }, "--device-timeout=-1: expected" },
+        { { "--device-timeout=86401" },
+          "--device-timeout=86401: expected a number from 0 to 86400" },
         { { "--socket-mode=0999" }, "--socket-mode=0999: expected" },
         { { "--socket-mode=1777" }, "--socket-mode=1777: expected" },
         { { "--socket-mode=" }, "--socket-mode=: expected" },
@@ -198,23 +201,14 @@ static void socket_path_too_long(void **state)
 static void help_and_version(void **state)
 {
     static const char *const help[] = { "--help", NULL }, *const version[] = { "-V", NULL };
-    static const char *const options[] = { "--backend",
-                                           "--device",
-                                           "--socket",
-                                           "--socket-mode",
-                                           "--socket-group",
-                                           "--user",
-                                           "--memory-limit",
-                                           "--memory-limit-per-user",
-                                           "--memory-reserve",
-                                           "--max-clients",
-                                           "--max-clients-per-user",
-                                           "--max-buffers",
-                                           "--fake",
-                                           "--hang-timeout",
-                                           "--debug",
-                                           "--help",
-                                           "--version" };
+    static const char *const options[] = {
+        "--backend",        "--device",       "--device-timeout",
+        "--socket",         "--socket-mode",  "--socket-group",
+        "--user",           "--memory-limit", "--memory-limit-per-user",
+        "--memory-reserve", "--max-clients",  "--max-clients-per-user",
+        "--max-buffers",    "--fake",         "--hang-timeout",
+        "--debug",          "--help",         "--version"
+    };
     static struct outcome outcome;
 
     (void)state;

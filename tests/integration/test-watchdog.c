@@ -6,58 +6,45 @@
  *
  * Against any backend.
  */
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "tests/integration/harness.h"
 
 static struct daemon daemon_of_test;
-static int notify;
 
-/* At the place that the harness told the daemon, and does not need any more once that is ready. */
 static int start(void **state)
 {
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-
     (void)state;
     setenv("WATCHDOG_USEC", "100000", 1);
     daemon_start(&daemon_of_test, NULL);
     unsetenv("WATCHDOG_USEC");
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s/notify", daemon_of_test.directory);
-    notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    assert_true(notify >= 0);
-    assert_int_equal(bind(notify, (struct sockaddr *)&address, sizeof(address)), 0);
     return 0;
 }
 
 static int stop(void **state)
 {
-    char path[96];
-
     (void)state;
-    snprintf(path, sizeof(path), "%s/notify", daemon_of_test.directory);
-    unlink(path);
-    close(notify);
     daemon_stop(&daemon_of_test);
     return 0;
 }
 
+static bool has_beaten(void *data)
+{
+    (void)data;
+    return daemon_notified(&daemon_of_test, "WATCHDOG=1\n");
+}
+
+/* A new one. */
 static void expect_beat(void)
 {
-    struct pollfd wait = { .fd = notify, .events = POLLIN };
-    char text[256];
-    ssize_t n;
-
-    assert_int_equal(poll(&wait, 1, 20000), 1);
-    n = recv(notify, text, sizeof(text) - 1, 0);
-    assert_true(n > 0);
-    text[n] = '\0';
-    assert_string_equal(text, "WATCHDOG=1");
+    has_beaten(NULL);
+    daemon_of_test.notify.text[0] = '\0';
+    wait_until(has_beaten, NULL);
+    assert_int_equal(strspn(daemon_of_test.notify.text, "WATCHDOG=1\n"),
+                     strlen(daemon_of_test.notify.text));
 }
 
 static void beats_on_and_on(void **state)

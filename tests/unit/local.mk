@@ -38,6 +38,7 @@ unit_programs = \
 	tests/unit/test-given-up \
 	tests/unit/test-grant \
 	tests/unit/test-heartbeat \
+	tests/unit/test-iommufd \
 	tests/unit/test-job \
 	tests/unit/test-kernel-abi \
 	tests/unit/test-memfd \
@@ -148,6 +149,13 @@ tests_unit_test_grant_LDADD = $(unit_ldadd)
 tests_unit_test_heartbeat_SOURCES = tests/unit/test-heartbeat.c
 tests_unit_test_heartbeat_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_heartbeat_LDADD = $(unit_ldadd)
+
+tests_unit_test_iommufd_SOURCES = tests/unit/test-iommufd.c \
+	tests/unit/iommu-kernel.c tests/unit/iommu-kernel.h
+tests_unit_test_iommufd_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_iommufd_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ioctl,--wrap=open64 \
+	-Wl,--wrap=pfn_open,--wrap=pfn_resolve
+tests_unit_test_iommufd_LDADD = $(unit_ldadd)
 
 tests_unit_test_job_SOURCES = tests/unit/test-job.c
 tests_unit_test_job_CPPFLAGS = $(unit_cppflags)

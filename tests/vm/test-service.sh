@@ -228,6 +228,40 @@ recovers_from_it() {
     systemctl start dmabufd.socket && ctl status | grep -q iommufd
 }
 
+# Longer than systemd would wait for it, and its status tells people why.
+waits_for_its_device() {
+    local group holder
+    group=$(basename "$(readlink "/sys/bus/pci/devices/$device/iommu_group")")
+    systemctl stop dmabufd.service && mkdir -p "$drop_in" &&
+        printf '[Service]\nTimeoutStartSec=3\n' >"$drop_in/timeout.conf" &&
+        systemctl daemon-reload || return
+    sleep 100 9<>"/dev/vfio/noiommu-$group" &
+    holder=$!
+    systemctl start --no-block dmabufd.service
+    within status_text_has "Waiting for 60 s at most: device $device is in use" && sleep 8 &&
+        is ActiveState activating && is NRestarts 0
+    local ok=$?
+    kill "$holder"
+    wait "$holder" 2>/dev/null
+    rm -r "$drop_in"
+    [ $ok = 0 ] && within is ActiveState active && ctl status | grep -q iommufd && is NRestarts 0
+    ok=$?
+    systemctl daemon-reload
+    return $ok
+}
+status_text_has() { property dmabufd.service StatusText | grep -qF "$1"; }
+
+# A start that fails says why in the status, too.
+failed_start_is_told() {
+    echo "DMABUFD_OPTIONS=--backend=iommufd --device=0000:00:1e.7" >/etc/default/dmabufd
+    ! systemctl restart dmabufd.service 2>/dev/null &&
+        within status_text_has "backend iommufd: no PCI device 0000:00:1e.7 on this host" &&
+        is ExecMainStatus 1 && is StatusErrno 19
+    local ok=$?
+    echo "DMABUFD_OPTIONS=--device=$device" >/etc/default/dmabufd
+    systemctl restart dmabufd.service && return $ok
+}
+
 echo "DMABUFD_OPTIONS=--device=$device" >/etc/default/dmabufd
 check "systemd-sysusers makes user and group" users_are_made
 check "systemctl enable --now dmabufd.socket" systemctl enable --now dmabufd.socket
@@ -251,3 +285,5 @@ check "the socket starts it again" socket_starts_it_again
 check "options come from /etc/default/dmabufd" options_come_from_the_file
 check "a wrong option is told" wrong_option_is_told
 check "and can be mended" recovers_from_it
+check "a device that is in use is waited for" waits_for_its_device
+check "a failed start is told in the status" failed_start_is_told

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash disable=SC2034,SC2054,SC2154
-description="the same calls behind an IOMMU"
+description="the same calls behind an IOMMU, where the daemon refuses to serve"
 machine=q35,kernel-irqchip=off
 memory=512M
 devices=(
@@ -8,7 +8,8 @@ devices=(
     -device edu
 )
 cmdline="intel_iommu=on iommufd.allow_unsafe_interrupts=1"
-programs=(tests/vm/contract-iommu)
+needs=(dmabufd)
+programs=(tests/vm/contract-iommu tests/vm/test-behind-iommu)
 time_limit=60
 # One test lets the device write where nothing is mapped any more.
 allowed=('DMAR: DRHD: handling fault status reg' 'DMAR: \[DMA Write')

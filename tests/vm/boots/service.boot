@@ -12,4 +12,4 @@ programs=(
     tests/vm/test-device.sh
     tests/vm/test-service.sh
 )
-time_limit=180
+time_limit=240
