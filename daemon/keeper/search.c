@@ -228,6 +228,8 @@ int search_round(struct search *search, struct buffer *buffer,
                                .effort = effort };
     int r;
 
+    if (effort_measure(effort, constraints, &buffer->spans) == 0)
+        return 0;
     effort_begin(effort);
     r = try(&attempt, scout_size(buffer, memory, search->round++));
     /* At the end of the time it goes as it is. */
