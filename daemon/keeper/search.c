@@ -226,12 +226,18 @@ int search_round(struct search *search, struct buffer *buffer,
                                .memory = memory,
                                .backend = backend,
                                .effort = effort };
+    uint64_t size = scout_size(buffer, memory, search->round);
     int r;
 
     if (effort_measure(effort, constraints, &buffer->spans) == 0)
         return 0;
+    if (size < search->least)
+        return effort_refuse(effort, constraints, fault);
+    search->round++;
     effort_begin(effort);
-    r = try(&attempt, scout_size(buffer, memory, search->round++));
+    r = try(&attempt, size);
+    if (r == -ENOSPC)
+        search->least = size + 1;
     /* At the end of the time it goes as it is. */
     if (r != -ECANCELED && r != -ETIME)
         r = repair(&attempt, false, fault);

@@ -11,7 +11,7 @@
  *
  * Small pages are sift.h's: what the kernel allocates next cannot be foreseen there.
  *
- * Bounds: SEARCH_ROUNDS rounds for each page size; the deadline of the request (effort.h); and half of
+ * Bounds: SEARCH_ROUNDS rounds for each page size, fewer when one has seen all that it may; the deadline of the request (effort.h); and half of
  * the huge pages that are free beside the buffer, so that whoever else wants some meanwhile finds them.
  */
 #ifndef KEEPER_SEARCH_H
@@ -25,6 +25,7 @@
 /** How far a search among pages of one size is; zero-initialise. */
 struct search {
     unsigned int round;
+    uint64_t least; /* bytes: a smaller scout would see what one has seen in vain */
 };
 
 /**

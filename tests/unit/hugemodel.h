@@ -15,9 +15,9 @@
 #include "daemon/keeper/buffer.h"
 #include "daemon/keeper/effort.h"
 
-#define PAGES_MAX 16384U
+#define PAGES_MAX 20000U
 #define FILES_MAX 64U
-#define FILE_MAX  4096U /* pages */
+#define FILE_MAX  8192U /* pages */
 
 /* The buffer of a test, pages, and where a run for it is, if there is one. */
 #define BUFFER 8U

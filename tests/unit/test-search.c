@@ -92,7 +92,8 @@ static void rounds_are_limited(void **state)
 
     (void)state;
     host();
-    give_apart(1000, 100);
+    /* More than the last round may look at. */
+    give_apart(1000, 16000);
     /* Two that touch: the best that could be made. */
     give_free(RUN_AT);
     give_free(RUN_AT + 1);
@@ -104,7 +105,27 @@ static void rounds_are_limited(void **state)
     assert_true(is_whole());
     assert_int_equal(fault.code, DMABUFD_CODE_CONSTRAINTS);
     assert_string_equal(fault.text, "no memory that fits was found; the best: 7 spans, 7 segments, "
-                                    "addresses of 32 bits; asked: contiguous");
+                                    "addresses of 37 bits; asked: contiguous");
+    end(0);
+}
+
+/* The pages that come next are always the same ones. */
+static void the_same_pages_are_not_looked_at_again(void **state)
+{
+    struct search search = { 0 };
+    size_t calls;
+
+    (void)state;
+    host();
+    give_apart(1000, 40);
+    give_apart(10, BUFFER);
+    make_buffer();
+    assert_int_equal(once(&search), 1);
+    assert_int_equal(once(&search), 1);
+    calls = model.calls;
+    assert_int_equal(once(&search), -ENOSPC);
+    assert_int_equal(search.round, 2);
+    assert_int_equal(model.calls, calls);
     end(0);
 }
 
@@ -202,10 +223,15 @@ static void others_are_faster(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_run_is_found),           cmocka_unit_test(a_run_is_found_deep),
-        cmocka_unit_test(the_buffers_own_pages_do), cmocka_unit_test(others_keep_half),
-        cmocka_unit_test(rounds_are_limited),       cmocka_unit_test(ends_at_the_deadline),
-        cmocka_unit_test(ends_when_cancelled),      cmocka_unit_test(failures_leave_it_whole),
+        cmocka_unit_test(a_run_is_found),
+        cmocka_unit_test(a_run_is_found_deep),
+        cmocka_unit_test(the_buffers_own_pages_do),
+        cmocka_unit_test(others_keep_half),
+        cmocka_unit_test(rounds_are_limited),
+        cmocka_unit_test(the_same_pages_are_not_looked_at_again),
+        cmocka_unit_test(ends_at_the_deadline),
+        cmocka_unit_test(ends_when_cancelled),
+        cmocka_unit_test(failures_leave_it_whole),
         cmocka_unit_test(others_are_faster),
     };
 
