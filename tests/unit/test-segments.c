@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * common/segments: cutting scatter lists for a device, and measuring how close one comes. Random
- * layouts and constraints against a naive reference that goes byte group by byte group.
+ * layouts and constraints against a naive reference that goes byte by byte, or where there are too
+ * many, granule by granule.
  */
 #include "common/segments.h"
 
@@ -12,8 +13,9 @@
 #include "tests/unit/cmocka-all.h"
 #include "tests/unit/support.h"
 
-#define GRAIN  64U /* of random layouts: small, so that the reference can afford to look at all */
-#define GRAINS 512U
+#define GRAIN     64U /* of random layouts: small, so that the reference can afford to look at all */
+#define GRAINS    512U
+#define ALIGN_MAX 4096U
 
 static uint64_t seed;
 
@@ -22,8 +24,9 @@ static uint64_t pick(uint64_t below)
     return support_below(&seed, below);
 }
 
-/* A maximal scatter list of @grains grains. */
-static size_t random_list(struct dmabufd_span *list, uint64_t grains)
+/* A maximal scatter list of @grains grains; @step: some spans begin on a multiple of that, so that a
+ * large alignment is met now and then. */
+static size_t random_list(struct dmabufd_span *list, uint64_t grains, uint64_t step)
 {
     uint64_t offset = 0, address = GRAIN * (1 + pick(64));
     size_t count = 0;
@@ -31,6 +34,8 @@ static size_t random_list(struct dmabufd_span *list, uint64_t grains)
     while (offset < grains * GRAIN) {
         uint64_t length = GRAIN * (1 + pick(40));
 
+        if (pick(8) > 0)
+            address = (address + step - 1) / step * step;
         if (length > grains * GRAIN - offset)
             length = grains * GRAIN - offset;
         list[count++] = (struct dmabufd_span){ offset, address, length };
@@ -40,16 +45,25 @@ static size_t random_list(struct dmabufd_span *list, uint64_t grains)
     return count;
 }
 
+/* Of the order of what the lists have, so that each is met about as often as not. */
 static struct dmabufd_constraints random_constraints(void)
 {
     struct dmabufd_constraints c = { 0 };
 
     if (pick(2))
-        c.alignment = UINT64_C(1) << pick(7);
+        c.alignment = UINT64_C(1) << pick(13);
     if (pick(2))
-        c.boundary = UINT64_C(1) << (6 + pick(7));
+        c.boundary = (c.alignment > GRAIN ? c.alignment : GRAIN) << pick(7);
     if (pick(2))
-        c.max_segment_size = 64 + pick(3000);
+        c.max_segment_size = (c.alignment ? c.alignment : 1) + pick(3000);
+    if (pick(2))
+        c.dma_mask = (UINT64_C(1) << (10 + pick(10))) - 1;
+    if (pick(2))
+        c.min_span = 1 + pick(2 * GRAIN);
+    if (pick(2))
+        c.max_segments = (uint32_t)(1 + pick(30));
+    if (pick(4) == 0)
+        c.flags = DMABUFD_CONTIGUOUS;
     return c;
 }
 
@@ -104,26 +118,129 @@ static uint64_t check_iteration(const struct dmabufd_span *list, size_t count,
     return n;
 }
 
+/* The same by looking at each granule: is it the first of a span, where is it. */
+static struct fit naive_fit(const struct dmabufd_span *list, size_t count,
+                            const struct dmabufd_constraints *c, uint64_t size)
+{
+    struct fit fit = { .smallest = UINT64_MAX };
+    uint64_t alignment = c->alignment ? c->alignment : 1, begun = 0;
+
+    for (uint64_t at = 0; at < size; at += GRAIN) {
+        uint64_t address = address_of(list, count, at);
+
+        if (at == 0 || address != address_of(list, count, at - GRAIN) + GRAIN) {
+            if (at > 0 && at - begun < fit.smallest)
+                fit.smallest = at - begun;
+            fit.misaligned += address % alignment != 0;
+            fit.spans++;
+            begun = at;
+        }
+        if (address + GRAIN - 1 > fit.highest)
+            fit.highest = address + GRAIN - 1;
+    }
+    return fit;
+}
+
+/* The fewest segments: from each granule on, one segment and the fewest that the rest takes. Cuts are
+ * tried at every granule, not only at the last one that is allowed. */
+static uint64_t fewest_segments(const struct dmabufd_span *list, size_t count,
+                                const struct dmabufd_constraints *c, uint64_t grains)
+{
+    uint64_t fewest[GRAINS + 1] = { 0 };
+
+    for (uint64_t from = grains; from-- > 0;) {
+        uint64_t best = UINT64_MAX;
+
+        for (uint64_t to = from + 1;
+             to <= grains && allowed(list, count, c, from * GRAIN, to * GRAIN); to++) {
+            if (fewest[to] != UINT64_MAX && fewest[to] + 1 < best)
+                best = fewest[to] + 1;
+        }
+        fewest[from] = best;
+    }
+    return fewest[0];
+}
+
+/* What each sentence of struct dmabufd_constraints says, read off the granules. */
+static bool naive_met(const struct dmabufd_span *list, size_t count,
+                      const struct dmabufd_constraints *c, uint64_t size, uint64_t segments)
+{
+    uint64_t alignment = c->alignment ? c->alignment : 1, length = GRAIN;
+
+    if (c->max_segments && segments > c->max_segments)
+        return false;
+    for (uint64_t at = 0; at < size; at += GRAIN) {
+        uint64_t address = address_of(list, count, at);
+        bool first = at == 0 || address != address_of(list, count, at - GRAIN) + GRAIN;
+
+        if (c->dma_mask && ((address + GRAIN - 1) & ~c->dma_mask))
+            return false;
+        if (first && address % alignment)
+            return false;
+        if (first && at > 0 && ((c->flags & DMABUFD_CONTIGUOUS) || length < c->min_span))
+            return false;
+        length = first ? GRAIN : length + GRAIN;
+    }
+    return true;
+}
+
+static void assert_fit(const struct fit *got, const struct fit *expected)
+{
+    assert_int_equal(got->spans, expected->spans);
+    assert_int_equal(got->highest, expected->highest);
+    assert_int_equal(got->misaligned, expected->misaligned);
+    assert_int_equal(got->smallest, expected->smallest);
+}
+
+/* How often each answer came: a test of one answer would be none. */
+static struct {
+    unsigned int checked;
+    unsigned int met;
+    unsigned int minimal;
+} seen;
+
+static void check_layout(const struct dmabufd_span *list, size_t count,
+                         const struct dmabufd_constraints *c, uint64_t grains)
+{
+    uint64_t size = grains * GRAIN, offset = pick(size), n;
+    struct fit fit, expected = naive_fit(list, count, c, size);
+    bool met;
+
+    n = check_iteration(list, count, c, 0, size);
+    constraints_fit(c, list, count, &fit);
+    assert_int_equal(fit.segments, n);
+    assert_fit(&fit, &expected);
+    met = naive_met(list, count, c, size, n);
+    assert_int_equal(constraints_met(c, &fit, NULL), met ? 0 : -ENOSPC);
+    /* The reference cuts between granules only. */
+    if (c->max_segment_size % GRAIN == 0 && c->alignment <= GRAIN) {
+        assert_int_equal(n, fewest_segments(list, count, c, grains));
+        seen.minimal++;
+    }
+    check_iteration(list, count, c, offset, 1 + pick(size - offset));
+    seen.checked++;
+    seen.met += met;
+}
+
 static void random_layouts(void **state)
 {
     struct dmabufd_span list[GRAINS];
 
     (void)state;
-    for (int round = 0; round < 300; round++) {
-        uint64_t grains = 1 + pick(96), size = grains * GRAIN;
-        size_t count = random_list(list, grains);
+    memset(&seen, 0, sizeof(seen));
+    for (int round = 0; round < 1500; round++) {
         struct dmabufd_constraints c = random_constraints();
-        uint64_t offset = pick(size), n;
-        struct fit fit;
+        uint64_t grains = 1 + pick(96);
+        size_t count = random_list(list, grains, c.alignment > GRAIN ? c.alignment : GRAIN);
 
+        if (round % 2)
+            c.max_segment_size = (c.max_segment_size + GRAIN - 1) / GRAIN * GRAIN;
         if (constraints_check(&c, NULL) < 0)
-            continue;
-        n = check_iteration(list, count, &c, 0, size);
-        constraints_fit(&c, list, count, &fit);
-        assert_int_equal(fit.segments, n);
-        assert_int_equal(fit.spans, count);
-        check_iteration(list, count, &c, offset, 1 + pick(size - offset));
+            fail_msg("these make sense");
+        check_layout(list, count, &c, grains);
     }
+    print_message("# %u layouts, %u met, %u minimal\n", seen.checked, seen.met, seen.minimal);
+    assert_true(seen.met > 100 && seen.checked - seen.met > 100 && seen.minimal > 100);
 }
 
 static void ranges_outside_are_refused(void **state)
