@@ -182,14 +182,16 @@ int dmabufd_alloc(dmabufd *d, uint64_t size, uint64_t page_size, dmabufd_buffer 
  *
  * The buffer meets them all, or the call fails. max_segment_size and boundary only cut, see
  * dmabufd_segments_begin(). For the others the daemon chooses among the free huge pages of the host,
- * or among small pages for dma_mask, and for min_span and alignment up to 64 KiB; for ten seconds at
- * most. So reserve huge pages for a device that is hard to please, and leave @page_size 0.
+ * of which it leaves half to others, or among small pages for dma_mask, and for min_span and alignment
+ * up to 64 KiB; for ten seconds at most, all page sizes together, and one search at a time. So reserve
+ * huge pages for a device that is hard to please, and leave @page_size 0.
  *
  * With DMABUFD_NODE_STRICT all pages are on constraints->node; with DMABUFD_NODE_PREFERRED as many
  * as it has free. dmabufd_buffer_nodes() tells where they are.
  *
- * Return: as dmabufd_alloc(); -ENOSPC: no memory that fits was found, the sentence says how close it
- * came; -ENOMEM also: the strict node has too little free; -EOPNOTSUPP also: the host has no such
+ * Return: as dmabufd_alloc(); -ENOSPC: no memory that fits was found, the sentence says how close
+ * the best came and what was asked, with the number of bits of its highest address: the address itself
+ * is that of memory which went back to the kernel, and not the caller's to know; -ENOMEM also: the strict node has too little free; -EOPNOTSUPP also: the host has no such
  * node; -EINVAL also: the constraints contradict one another.
  */
 int dmabufd_alloc_constrained(dmabufd *d, uint64_t size, uint64_t page_size,

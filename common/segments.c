@@ -3,7 +3,8 @@
 #include "common/segments.h"
 
 #include <errno.h>
-#include <stdbool.h>
+#include <stdarg.h>
+#include <stdio.h>
 
 #define FLAGS_NODE  (DMABUFD_NODE_PREFERRED | DMABUFD_NODE_STRICT)
 #define FLAGS_KNOWN (DMABUFD_CONTIGUOUS | FLAGS_NODE)
@@ -149,22 +150,107 @@ static bool is_contiguous(const struct dmabufd_constraints *c)
     return c->flags & DMABUFD_CONTIGUOUS;
 }
 
+static bool is_within(const struct dmabufd_constraints *c, const struct fit *fit)
+{
+    return c->dma_mask == 0 || fit->highest <= c->dma_mask;
+}
+
+/* How many of the constraints it breaks. */
+static int broken(const struct dmabufd_constraints *c, const struct fit *fit)
+{
+    return !is_within(c, fit) + (fit->misaligned > 0) +
+           (c->min_span > 0 && fit->smallest < c->min_span) +
+           (c->max_segments > 0 && fit->segments > c->max_segments) +
+           (is_contiguous(c) && fit->spans > 1);
+}
+
+static unsigned int bits_of(uint64_t address)
+{
+    return address ? 64 - (unsigned int)__builtin_clzll(address) : 0;
+}
+
+bool constraints_closer(const struct dmabufd_constraints *c, const struct fit *a,
+                        const struct fit *b)
+{
+    int broken_a = broken(c, a), broken_b = broken(c, b);
+
+    if (is_within(c, a) != is_within(c, b))
+        return is_within(c, a);
+    if (broken_a != broken_b)
+        return broken_a < broken_b;
+    if (!is_within(c, a) && bits_of(a->highest) != bits_of(b->highest))
+        return a->highest < b->highest;
+    if (a->segments != b->segments)
+        return a->segments < b->segments;
+    if (a->misaligned != b->misaligned)
+        return a->misaligned < b->misaligned;
+    return a->smallest > b->smallest;
+}
+
+/* A sentence that grows; what does not fit is left out. */
+struct sentence {
+    char text[FAULT_TEXT_MAX];
+    size_t used;
+};
+
+static void __attribute__((format(printf, 2, 3)))
+say(struct sentence *sentence, const char *format, ...)
+{
+    size_t room = sizeof(sentence->text) - sentence->used;
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vsnprintf(sentence->text + sentence->used, room, format, args);
+    va_end(args);
+    if (n > 0)
+        sentence->used += (size_t)n < room ? (size_t)n : room - 1;
+}
+
+/* Bits, not addresses: the memory is not pinned for anybody any more. They are what a mask asks for. */
+static void say_best(struct sentence *s, const struct dmabufd_constraints *c, const struct fit *fit)
+{
+    say(s, "the best: %zu spans, %llu segments, addresses of %u bits", fit->spans,
+        (unsigned long long)fit->segments, bits_of(fit->highest));
+    if (c->min_span > 0 && fit->smallest != UINT64_MAX)
+        say(s, ", shortest span %llu", (unsigned long long)fit->smallest);
+    if (c->alignment > 1)
+        say(s, ", %llu off the alignment", (unsigned long long)fit->misaligned);
+}
+
+/* The two that only cut count where segments do. */
+static void say_asked(struct sentence *s, const struct dmabufd_constraints *c)
+{
+    const char *comma = "";
+
+    if (is_contiguous(c))
+        say(s, "contiguous"), comma = ", ";
+    if (c->dma_mask > 0)
+        say(s, "%smask %#llx", comma, (unsigned long long)c->dma_mask), comma = ", ";
+    if (c->max_segments > 0) {
+        say(s, "%ssegments %u", comma, c->max_segments), comma = ", ";
+        if (c->max_segment_size > 0)
+            say(s, ", segment size %llu", (unsigned long long)c->max_segment_size);
+        if (c->boundary > 0)
+            say(s, ", boundary %llu", (unsigned long long)c->boundary);
+    }
+    if (c->min_span > 0)
+        say(s, "%sshortest span %llu", comma, (unsigned long long)c->min_span), comma = ", ";
+    if (c->alignment > 1)
+        say(s, "%salignment %llu", comma, (unsigned long long)c->alignment);
+}
+
 int constraints_met(const struct dmabufd_constraints *c, const struct fit *fit, struct fault *fault)
 {
-    if ((c->dma_mask == 0 || fit->highest <= c->dma_mask) && fit->misaligned == 0 &&
-        (c->min_span == 0 || fit->smallest >= c->min_span) &&
-        (c->max_segments == 0 || fit->segments <= c->max_segments) &&
-        (!is_contiguous(c) || fit->spans == 1))
+    struct sentence sentence = { .used = 0 };
+
+    if (broken(c, fit) == 0)
         return 0;
-    /* Bits, not addresses: the memory is not pinned for anybody any more. */
-    return fault_set(fault, DMABUFD_CODE_CONSTRAINTS, ENOSPC,
-                     "no memory that fits was found; the best: %zu spans, %llu segments, addresses "
-                     "of %u bits, shortest span %llu, %llu off the alignment; asked: segments %u, "
-                     "mask %#llx, shortest span %llu, alignment %llu%s (0: any)",
-                     fit->spans, (unsigned long long)fit->segments,
-                     fit->highest ? 64 - (unsigned int)__builtin_clzll(fit->highest) : 0,
-                     (unsigned long long)(fit->smallest == UINT64_MAX ? 0 : fit->smallest),
-                     (unsigned long long)fit->misaligned, c->max_segments,
-                     (unsigned long long)c->dma_mask, (unsigned long long)c->min_span,
-                     (unsigned long long)c->alignment, is_contiguous(c) ? ", contiguous" : "");
+    if (!fault)
+        return -ENOSPC;
+    say_best(&sentence, c, fit);
+    say(&sentence, "; asked: ");
+    say_asked(&sentence, c);
+    return fault_set(fault, DMABUFD_CODE_CONSTRAINTS, ENOSPC, "no memory that fits was found; %s",
+                     sentence.text);
 }

@@ -10,6 +10,7 @@
 #ifndef COMMON_SEGMENTS_H
 #define COMMON_SEGMENTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -55,9 +56,24 @@ void constraints_fit(const struct dmabufd_constraints *constraints, const struct
 
 /**
  * constraints_met() - does it fit; if not, say how close it came and what was asked
+ *
+ * The sentence has the number of bits of the highest address, not the address: memory that does not
+ * fit goes back to the kernel, and an address that is not pinned for a client is not told to it. A
+ * mask is a number of bits, so they say all that it asks for. Of what was asked only that is named
+ * which asks for anything; max_segment_size and boundary where the number of segments is one of them.
+ *
  * Return: 0; -ENOSPC with @fault.
  */
 int constraints_met(const struct dmabufd_constraints *constraints, const struct fit *fit,
                     struct fault *fault);
+
+/**
+ * constraints_closer() - is @a closer to what was asked than @b
+ *
+ * In this order: all of it within the mask; fewer constraints broken; beyond the mask, fewer bits;
+ * fewer segments; fewer spans off the alignment; a longer shortest span.
+ */
+bool constraints_closer(const struct dmabufd_constraints *constraints, const struct fit *a,
+                        const struct fit *b);
 
 #endif

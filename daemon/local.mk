@@ -26,6 +26,7 @@ libdaemon_la_SOURCES = \
 	daemon/keeper/build.c daemon/keeper/build.h \
 	daemon/keeper/choice.c daemon/keeper/choice.h \
 	daemon/keeper/donor.c daemon/keeper/donor.h \
+	daemon/keeper/effort.c daemon/keeper/effort.h \
 	daemon/keeper/fake.c \
 	daemon/keeper/grant.c daemon/keeper/grant.h \
 	daemon/keeper/identity.c daemon/keeper/identity.h \

@@ -84,29 +84,29 @@ static size_t take(const struct frame *frames, const struct run *run, size_t mos
     return n;
 }
 
-static bool meets(const struct frame *frames, size_t count, uint64_t page_size,
-                  const struct dmabufd_constraints *constraints)
+static int measure(const struct frame *frames, size_t count, uint64_t page_size,
+                   const struct dmabufd_constraints *constraints, struct fit *ret)
 {
     struct spans spans = { 0 };
-    struct fit fit;
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < count; i++)
         r = spans_append(&spans, frames[i].dma_addr, page_size);
     if (r == 0) {
-        constraints_fit(constraints, spans.list, spans.count, &fit);
-        r = constraints_met(constraints, &fit, NULL);
+        constraints_fit(constraints, spans.list, spans.count, ret);
+        r = constraints_met(constraints, ret, NULL);
     }
     spans_deinit(&spans);
-    return r == 0;
+    return r;
 }
 
 int arrange(struct frame *frames, size_t count, uint64_t page_size, size_t wanted,
-            const struct dmabufd_constraints *constraints, struct frame *ret)
+            const struct dmabufd_constraints *constraints, struct frame *ret, struct fit *ret_fit)
 {
     CLEANUP_FREE struct run *runs = calloc(count ? count : 1, sizeof(*runs));
     size_t run_count, done = 0, next = 0;
 
+    *ret_fit = (struct fit){ 0 };
     if (!runs)
         return -ENOMEM;
     qsort(frames, count, sizeof(*frames), by_address);
@@ -120,5 +120,5 @@ int arrange(struct frame *frames, size_t count, uint64_t page_size, size_t wante
             next += shortest_of_at_least(&runs[next], run_count - next, rest);
         done += take(frames, &runs[next++], rest, &ret[done]);
     }
-    return done == wanted && meets(ret, wanted, page_size, constraints) ? 0 : -ENOSPC;
+    return done == wanted ? measure(ret, wanted, page_size, constraints, ret_fit) : -ENOSPC;
 }

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "common/dmabufd-types.h"
+#include "common/segments.h"
 
 /** A page that could be used. */
 struct frame {
@@ -24,6 +24,7 @@ struct frame {
  * @frames: @count of them, all of @page_size bytes, no two the same; sorted by address afterwards
  * @wanted: how many pages the buffer has
  * @ret: @wanted frames in the order of the buffer
+ * @ret_fit: how close they come; no spans: too few are below the mask and on the alignment
  *
  * The longest runs are taken first, so that there are as few spans as these frames allow; for one
  * span, the shortest run that is long enough, so that long ones last.
@@ -31,6 +32,6 @@ struct frame {
  * Return: 0; -ENOSPC: these frames will not do; -ENOMEM.
  */
 int arrange(struct frame *frames, size_t count, uint64_t page_size, size_t wanted,
-            const struct dmabufd_constraints *constraints, struct frame *ret);
+            const struct dmabufd_constraints *constraints, struct frame *ret, struct fit *ret_fit);
 
 #endif

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 
-#include "common/segments.h"
 #include "daemon/log.h"
 #include "proto/spantable.h"
 
@@ -57,25 +56,25 @@ static int begin(struct buffer *buffer, const struct build *build, struct memory
 static int check_constraints(const struct buffer *buffer, struct build *build,
                              const struct backend *backend, struct fault *fault)
 {
-    struct fit fit;
-    int r;
+    int r = effort_measure(&build->effort, &build->constraints, &buffer->spans);
 
-    constraints_fit(&build->constraints, buffer->spans.list, buffer->spans.count, &fit);
-    r = constraints_met(&build->constraints, &fit, fault);
-    if (r == 0 || buffer->registered || backend->mode == DMABUFD_MODE_FAKE)
-        return r;
+    if (r == 0)
+        return 0;
+    if (buffer->registered || backend->mode == DMABUFD_MODE_FAKE)
+        return effort_refuse(&build->effort, &build->constraints, fault);
     build->searching = true;
     return 1;
 }
 
 /* The policy allocates where it should, but pinning may have moved pages, and registered memory was
  * there before. */
-static int check_nodes(struct buffer *buffer, struct memory *memory, struct backend *backend,
-                       struct fault *fault)
+static int check_nodes(struct buffer *buffer, struct build *build, struct memory *memory,
+                       struct backend *backend, struct fault *fault)
 {
     const struct spans *spans = &buffer->spans;
     uint32_t node = buffer->placement.node;
     char text[128];
+    int r;
 
     buffer->nodes = backend->ops->nodes_of
                         ? backend->ops->nodes_of(backend, spans->list, spans->count)
@@ -88,13 +87,17 @@ static int check_nodes(struct buffer *buffer, struct memory *memory, struct back
                                "this host does not tell on which node memory is (/proc/zoneinfo)")
                    : 0;
     nodes_text(buffer->nodes, text, sizeof(text));
-    return fault_set(fault, DMABUFD_CODE_CONSTRAINTS, ENOSPC,
-                     "the memory is on node %s, asked: on node %u only; %s", text, node,
-                     buffer->registered ? "make it there (mbind(2)) or make the node preferred"
-                                        : "pinning moved it: make the node preferred");
+    r = fault_set(fault, DMABUFD_CODE_CONSTRAINTS, ENOSPC,
+                  "the memory is on node %s, asked: on node %u only; %s", text, node,
+                  buffer->registered ? "make it there (mbind(2)) or make the node preferred"
+                                     : "pinning moved it: make the node preferred");
+    /* It met all the rest. */
+    build->closest = *fault;
+    build->misplaced = true;
+    return r;
 }
 
-static int finish(struct buffer *buffer, const struct build *build, struct memory *memory,
+static int finish(struct buffer *buffer, struct build *build, struct memory *memory,
                   struct backend *backend, struct fault *fault)
 {
     const struct spans *spans = &buffer->spans;
@@ -103,7 +106,7 @@ static int finish(struct buffer *buffer, const struct build *build, struct memor
     if (r < 0 || spans->count > SPANTABLE_MAX)
         return fault_set(fault, DMABUFD_CODE_INTERNAL, EIO,
                          "defect: the scatter list does not cover the buffer exactly");
-    r = check_nodes(buffer, memory, backend, fault);
+    r = check_nodes(buffer, build, memory, backend, fault);
     if (r < 0)
         return r;
     if (backend->ops->settle)
@@ -134,18 +137,27 @@ static void discard_piece(struct build *build, struct memory *memory, struct bac
 
 /* One run if that is soon found, else as few as its pages allow. Return: 1 to be called again. */
 static int tidy(struct buffer *buffer, struct build *build, struct memory *memory,
-                struct backend *backend, const atomic_bool *cancelled, struct fault *fault)
+                struct backend *backend, struct fault *fault)
 {
     static const struct dmabufd_constraints one_run = { .flags = DMABUFD_CONTIGUOUS };
     int r = -ENOSPC;
 
     if (build->choosy && build->search.round < TIDY_ROUNDS)
-        r = search_round(&build->search, buffer, &one_run, memory, backend, cancelled, fault);
-    return r == -ENOSPC ? search_tidy(buffer, memory, backend, fault) : r;
+        r = search_round(&build->search, buffer, &one_run, memory, backend, &build->effort, fault);
+    return r == -ENOSPC ? search_tidy(buffer, memory, backend, &build->effort, fault) : r;
+}
+
+static int search(struct buffer *buffer, struct build *build, struct memory *memory,
+                  struct backend *backend, struct fault *fault)
+{
+    return buffer->page_size == PAGE_4K ? sift_round(&build->sift, buffer, &build->constraints,
+                                                     memory, backend, &build->effort, fault)
+                                        : search_round(&build->search, buffer, &build->constraints,
+                                                       memory, backend, &build->effort, fault);
 }
 
 static int step(struct buffer *buffer, struct build *build, struct memory *memory,
-                struct backend *backend, const atomic_bool *cancelled, struct fault *fault)
+                struct backend *backend, struct fault *fault)
 {
     int r;
 
@@ -158,15 +170,9 @@ static int step(struct buffer *buffer, struct build *build, struct memory *memor
         if (buffer->registered)
             return 1;
     }
-    if (build->tidying) {
-        r = tidy(buffer, build, memory, backend, cancelled, fault);
-        return r == 0 ? finish(buffer, build, memory, backend, fault) : r;
-    }
-    if (build->searching) {
-        r = buffer->page_size == PAGE_4K ? sift_round(&build->sift, buffer, &build->constraints,
-                                                      memory, backend, cancelled, fault)
-                                         : search_round(&build->search, buffer, &build->constraints,
-                                                        memory, backend, cancelled, fault);
+    if (build->tidying || build->searching) {
+        r = build->tidying ? tidy(buffer, build, memory, backend, fault)
+                           : search(buffer, build, memory, backend, fault);
         return r == 0 ? finish(buffer, build, memory, backend, fault) : r;
     }
     if (buffer->fd < 0) {
@@ -200,17 +206,18 @@ enum build_result build_step(struct buffer *buffer, struct build *build, struct 
         discard_piece(build, memory, backend);
         return BUILD_MORE;
     }
-    r = atomic_load(cancelled)
-            ? fault_set(fault, DMABUFD_CODE_SHUTTING_DOWN, ECANCELED, "the client left")
-            : step(buffer, build, memory, backend, cancelled, fault);
-
+    build->effort.cancelled = cancelled;
+    r = atomic_load(cancelled) ? -ECANCELED : step(buffer, build, memory, backend, fault);
     if (r > 0)
         return BUILD_MORE;
+    if (r == -ECANCELED)
+        fault_set(fault, DMABUFD_CODE_SHUTTING_DOWN, ECANCELED, "the client left");
     sift_end(&build->sift, memory, backend);
     if (r == 0)
         return BUILD_DONE;
     undo(buffer, memory, backend);
-    if (fault->code == DMABUFD_CODE_CONSTRAINTS && !build->closest.error)
+    /* The last one tells of all before it. */
+    if (fault->code == DMABUFD_CODE_CONSTRAINTS && !build->misplaced)
         build->closest = *fault;
     /* Whatever stood in the way of these pages, others may still do. */
     if (!atomic_load(cancelled) && buffer->fd < 0 && build->choice + 1 < build->choice_count) {
@@ -219,7 +226,7 @@ enum build_result build_step(struct buffer *buffer, struct build *build, struct 
         build->search = (struct search){ 0 };
         return BUILD_MORE;
     }
-    if (build->closest.error)
+    if (build->closest.error && fault->code != DMABUFD_CODE_SHUTTING_DOWN)
         *fault = build->closest;
     return BUILD_FAILED;
 }

@@ -36,7 +36,9 @@ struct build {
     bool searching;       /* the memory is there but does not meet the constraints */
     struct search search; /* for huge pages */
     struct sift sift;     /* for small ones */
-    struct fault closest; /* what the best pages came to, kept while smaller ones are tried */
+    struct effort effort; /* of both, for all page sizes */
+    struct fault closest; /* how close it came, kept while other pages are tried */
+    bool misplaced;       /* that met all but the node */
 };
 
 /**
@@ -44,7 +46,8 @@ struct build {
  * @cancelled: give up and undo; may become true at any time
  *
  * Automatic page sizes fall back from huge to small when the huge ones run out on the way. A step
- * takes longer once build->searching is set.
+ * takes longer once build->searching or build->tidying is set: a whole round of a search, at most
+ * until the deadline of build->effort.
  */
 enum build_result build_step(struct buffer *buffer, struct build *build, struct memory *memory,
                              struct backend *backend, const atomic_bool *cancelled,

@@ -185,10 +185,10 @@ static struct lane *lane_of(struct workers *workers, const struct job *job)
     return size <= JOB_EXPRESS_MAX ? &workers->express : &workers->bulk;
 }
 
-/* A client decides how long a step of the patient lane takes, the free memory how long a search. */
+/* A client decides how long a step of the patient lane takes. */
 static bool has_bound(const struct lane *lane)
 {
-    return lane != &lane->workers->patient && lane != &lane->workers->search;
+    return lane != &lane->workers->patient;
 }
 
 static uint64_t bytes_of(const struct job *job)

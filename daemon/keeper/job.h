@@ -4,7 +4,7 @@
  *
  * Lanes with threads of their own: express for small buffers, bulk for the rest, so that a request of
  * 8 GiB does not stand before one of 4 KiB, one for the search for memory with constraints, whose
- * steps are long, and the patient lane for steps that a client can make wait for ever in the kernel:
+ * steps last up to 10 s (effort.h), and the patient lane for steps that a client can make wait for ever in the kernel:
  * whatever takes the lock of a file that it has. Its threads can be spared, two for one user.
  * Within a lane users, their clients and their jobs take turns step by step (turns.h).
  * The main thread submits and collects; a job in between belongs to its worker, but for cancelled.
@@ -77,8 +77,8 @@ uint32_t workers_patient(struct workers *workers);
  * workers_hang() - is one of them at a step for much longer than such a step takes (progress.h)
  * @now_ns: now_ns()
  *
- * The patient lane does not count, and neither does that of searches, whose steps are as long as there
- * is free memory to look at.
+ * The patient lane does not count. The longest step of a search is shorter than that: its deadline
+ * (effort.h), and giving back what it held.
  */
 bool workers_hang(const struct workers *workers, uint64_t now_ns);
 

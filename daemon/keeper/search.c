@@ -3,12 +3,10 @@
 #include "daemon/keeper/search.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "common/cleanup.h"
-#include "common/clock.h"
-#include "common/segments.h"
 #include "daemon/keeper/arrange.h"
 
 /* The files that frames come from. */
@@ -16,29 +14,51 @@ enum { SOURCE_BUFFER, SOURCE_SCOUT, SOURCE_COUNT };
 
 #define SCOUT_MIN (UINT64_C(16) << 20)
 
-/* Four times as much each round, of what is free. */
+/* What one try works with. */
+struct attempt {
+    struct buffer *buffer; /* to be replaced */
+    struct buffer *scout;  /* more pages to choose from, or none */
+    struct buffer *fresh;  /* made of the chosen ones */
+    const struct dmabufd_constraints *constraints;
+    struct memory *memory;
+    struct backend *backend;
+    struct effort *effort;
+};
+
+/* Four times as much each round, and half of what is free at most. */
 static uint64_t scout_size(const struct buffer *buffer, const struct memory *memory,
                            unsigned int round)
 {
-    uint64_t spare = memory_huge_free(memory, &buffer->placement, buffer->page_size);
+    uint64_t most = memory_huge_free(memory, &buffer->placement, buffer->page_size) / 2;
     uint64_t size = buffer->size > SCOUT_MIN ? buffer->size : SCOUT_MIN;
 
-    while (round-- > 0 && size < spare)
+    while (round-- > 0 && size < most)
         size *= 4;
-    return (size < spare ? size : spare) & ~(buffer->page_size - 1);
+    return (size < most ? size : most) & ~(buffer->page_size - 1);
 }
 
-static int look(struct buffer *scout, uint64_t size, uint64_t page_size, struct memory *memory,
-                struct backend *backend, const atomic_bool *cancelled)
+/* Pin the rest of a buffer, for as long as it may take. */
+static int pin_all(const struct attempt *attempt, struct buffer *buffer)
 {
-    int r = buffer_begin(scout, size, page_size, memory, backend, NULL);
+    int r = 0;
 
-    while (r == 0 && scout->mapping.pinned < size) {
-        r = buffer_next_piece(scout, memory, backend, NULL);
-        if (atomic_load(cancelled))
-            r = -ECANCELED;
+    while (r == 0 && buffer->mapping.pinned < buffer->size) {
+        r = effort_check(attempt->effort);
+        if (r == 0)
+            r = buffer_next_piece(buffer, attempt->memory, attempt->backend, NULL);
     }
     return r;
+}
+
+static int look(const struct attempt *attempt, uint64_t size)
+{
+    int r = effort_check(attempt->effort);
+
+    if (r < 0 || size == 0)
+        return r;
+    r = buffer_begin(attempt->scout, size, attempt->buffer->page_size, attempt->memory,
+                     attempt->backend, NULL);
+    return r == 0 ? pin_all(attempt, attempt->scout) : r;
 }
 
 static size_t add_frames(const struct buffer *buffer, uint32_t source, struct frame *frames)
@@ -57,31 +77,35 @@ static size_t add_frames(const struct buffer *buffer, uint32_t source, struct fr
 }
 
 /* Chosen frames in the order of the buffer; NULL with *ret_r: none will do, or no memory. */
-static struct frame *choose(const struct buffer *const sources[SOURCE_COUNT],
-                            const struct dmabufd_constraints *constraints, int *ret_r)
+static struct frame *choose(const struct attempt *attempt, int *ret_r)
 {
-    uint64_t page_size = sources[SOURCE_BUFFER]->page_size;
-    size_t wanted = sources[SOURCE_BUFFER]->size / page_size;
-    size_t most = wanted + sources[SOURCE_SCOUT]->size / page_size;
+    const struct buffer *buffer = attempt->buffer, *scout = attempt->scout;
+    size_t wanted = buffer->size / buffer->page_size;
+    size_t most = wanted + scout->size / buffer->page_size;
     CLEANUP_FREE struct frame *frames = calloc(most, sizeof(*frames));
     CLEANUP_FREE struct frame *chosen = calloc(wanted, sizeof(*chosen));
-    size_t count = 0;
+    struct fit fit;
+    size_t count;
 
     *ret_r = -ENOMEM;
     if (!frames || !chosen)
         return NULL;
-    for (uint32_t i = 0; i < SOURCE_COUNT; i++)
-        count += add_frames(sources[i], i, &frames[count]);
-    *ret_r = arrange(frames, count, page_size, wanted, constraints, chosen);
+    count = add_frames(buffer, SOURCE_BUFFER, frames);
+    count += add_frames(scout, SOURCE_SCOUT, &frames[count]);
+    *ret_r = arrange(frames, count, buffer->page_size, wanted, attempt->constraints, chosen, &fit);
+    if (fit.spans > 0)
+        effort_keep(attempt->effort, attempt->constraints, &fit);
     return *ret_r == 0 ? TAKE_PTR(chosen) : NULL;
 }
 
 /* What is freed last is allocated first, on each node: the page that left its old file comes into the
  * new one. */
-static int move_page(const struct buffer *from, const struct frame *frame, const struct buffer *to,
-                     size_t index, struct nodes *nodes)
+static int move_page(const struct attempt *attempt, const struct frame *frame, size_t index)
 {
+    const struct buffer *to = attempt->fresh;
+    const struct buffer *from = frame->source == SOURCE_BUFFER ? attempt->buffer : attempt->scout;
     const struct dmabufd_span page = { 0, frame->dma_addr, to->page_size };
+    struct nodes *nodes = &attempt->memory->nodes;
     uint64_t on = nodes_of(nodes, &page, 1);
     const struct placement there = { .rule = on ? DMABUFD_NODE_STRICT : 0,
                                      .node = on ? (uint32_t)__builtin_ctzll(on) : 0 };
@@ -92,130 +116,155 @@ static int move_page(const struct buffer *from, const struct frame *frame, const
         r = placement_enter(nodes, &there, &before, NULL);
     if (r < 0)
         return r;
-    if (fallocate(to->fd, 0, (off_t)(index * to->page_size), (off_t)to->page_size) < 0)
-        r = -errno;
+    r = memory_prepare(attempt->memory, &there, to->fd, to->page_size, index * to->page_size,
+                       to->page_size, NULL);
     placement_leave(&before);
     return r;
 }
 
-static int move(const struct buffer *const sources[SOURCE_COUNT], const struct frame *chosen,
-                const struct buffer *to, struct nodes *nodes)
+static int move(const struct attempt *attempt, const struct frame *chosen)
 {
-    size_t wanted = to->size / to->page_size;
+    size_t wanted = attempt->fresh->size / attempt->fresh->page_size;
     int r = 0;
 
-    for (size_t i = 0; r == 0 && i < wanted; i++)
-        r = move_page(sources[chosen[i].source], &chosen[i], to, i, nodes);
+    for (size_t i = 0; r == 0 && i < wanted; i++) {
+        r = effort_check(attempt->effort);
+        if (r == 0)
+            r = move_page(attempt, &chosen[i], i);
+    }
     return r;
 }
 
-/* Build @fresh out of chosen pages of @buffer and @scout, which are left unpinned and with holes. */
-static int rebuild(struct buffer *buffer, struct buffer *scout, struct buffer *fresh,
-                   const struct frame *chosen, struct memory *memory, struct backend *backend)
+/* Without a place for it, which can be a mapping: that would reserve as many huge pages again. */
+static int make_file(struct buffer *fresh, const struct buffer *like, struct memory *memory)
 {
-    const struct buffer *sources[SOURCE_COUNT] = { buffer, scout };
-    int r = buffer_begin(fresh, buffer->size, buffer->page_size, memory, backend, NULL);
+    struct stat st;
+    int r = memory_create(memory, like->size, like->page_size, &fresh->fd, NULL);
 
+    if (r < 0)
+        return r;
+    fresh->size = fresh->charged = like->size;
+    fresh->page_size = like->page_size;
+    if (fstat(fresh->fd, &st) < 0)
+        return -errno;
+    fresh->dev = st.st_dev;
+    fresh->ino = st.st_ino;
+    return 0;
+}
+
+/* Make the fresh one of chosen pages of the others, which are left unpinned and with holes. */
+static int rebuild(const struct attempt *attempt, const struct frame *chosen)
+{
+    struct backend *backend = attempt->backend;
+    struct buffer *fresh = attempt->fresh;
+    int r = make_file(fresh, attempt->buffer, attempt->memory);
+
+    if (r == 0)
+        r = effort_check(attempt->effort);
     /* A pinned page does not go back to the kernel when it leaves its file. */
     if (r == 0)
-        r = buffer_unpin(buffer, backend, NULL);
+        r = buffer_unpin(attempt->buffer, backend, NULL);
     if (r == 0)
-        r = buffer_unpin(scout, backend, NULL);
+        r = buffer_unpin(attempt->scout, backend, NULL);
     if (r == 0)
-        r = move(sources, chosen, fresh, &memory->nodes);
-    while (r == 0 && fresh->mapping.pinned < fresh->size)
-        r = buffer_next_piece(fresh, memory, backend, NULL);
-    return r;
+        r = move(attempt, chosen);
+    if (r == 0)
+        r = buffer_begin_again(fresh, backend, NULL);
+    return r == 0 ? pin_all(attempt, fresh) : r;
 }
 
-static int one_try(struct buffer *buffer, struct buffer *scout, struct buffer *fresh,
-                   const struct dmabufd_constraints *constraints, uint64_t size,
-                   struct memory *memory, struct backend *backend, const atomic_bool *cancelled)
+/* With a scout of so many bytes. Whatever it held beside the buffer is given back. */
+static int try(struct attempt *attempt, uint64_t size)
 {
-    const struct buffer *sources[SOURCE_COUNT] = { buffer, scout };
     CLEANUP_FREE struct frame *chosen = NULL;
-    int r = look(scout, size, buffer->page_size, memory, backend, cancelled);
+    int r = -ENOMEM;
 
+    attempt->scout = buffer_new();
+    attempt->fresh = buffer_new();
+    if (attempt->scout && attempt->fresh) {
+        attempt->scout->placement = attempt->fresh->placement = attempt->buffer->placement;
+        r = look(attempt, size);
+    }
     if (r == 0)
-        chosen = choose(sources, constraints, &r);
+        chosen = choose(attempt, &r);
     if (r == 0)
-        r = rebuild(buffer, scout, fresh, chosen, memory, backend);
+        r = rebuild(attempt, chosen);
     if (r == 0)
-        buffer_swap(buffer, fresh);
+        buffer_swap(attempt->buffer, attempt->fresh);
+    buffer_discard(attempt->scout, attempt->memory, attempt->backend);
+    buffer_discard(attempt->fresh, attempt->memory, attempt->backend);
     return r;
 }
 
 /* What is left of the buffer after a try that failed half-way is made whole again, so that the next
- * round has it to choose from: its holes are filled with whatever there is. */
-static int repair(struct buffer *buffer, struct memory *memory, struct backend *backend,
-                  struct fault *fault)
+ * round has it to choose from: its holes are filled with whatever there is, which is at least what the
+ * try gave back, if nobody else was faster. */
+static int repair(const struct attempt *attempt, bool late, struct fault *fault)
 {
+    struct buffer *buffer = attempt->buffer;
     int r = 0;
 
     if (buffer->mapping.pinned == buffer->size)
         return 0;
-    r = buffer_unpin(buffer, backend, fault);
+    r = buffer_unpin(buffer, attempt->backend, fault);
     if (r == 0)
-        r = buffer_begin_again(buffer, backend, fault);
-    while (r == 0 && buffer->mapping.pinned < buffer->size)
-        r = buffer_next_piece(buffer, memory, backend, fault);
+        r = buffer_begin_again(buffer, attempt->backend, fault);
+    while (r == 0 && buffer->mapping.pinned < buffer->size) {
+        r = effort_check(attempt->effort);
+        if (r == 0 || (r == -ETIME && late))
+            r = buffer_next_piece(buffer, attempt->memory, attempt->backend, fault);
+    }
     return r;
 }
 
 int search_round(struct search *search, struct buffer *buffer,
                  const struct dmabufd_constraints *constraints, struct memory *memory,
-                 struct backend *backend, const atomic_bool *cancelled, struct fault *fault)
+                 struct backend *backend, struct effort *effort, struct fault *fault)
 {
+    struct attempt attempt = { .buffer = buffer,
+                               .constraints = constraints,
+                               .memory = memory,
+                               .backend = backend,
+                               .effort = effort };
     uint64_t size = scout_size(buffer, memory, search->round);
-    struct buffer *scout = buffer_new(), *fresh = buffer_new();
-    struct fit fit;
-    int r = -ENOMEM;
+    int r;
 
-    if (search->round++ == 0)
-        search->deadline_ns = now_ns() + SEARCH_SECONDS * NS_PER_S;
-    if (scout && fresh)
-        scout->placement = fresh->placement = buffer->placement;
-    if (scout && fresh && size > 0)
-        one_try(buffer, scout, fresh, constraints, size, memory, backend, cancelled);
-    if (scout && fresh)
-        r = repair(buffer, memory, backend, fault);
-    buffer_discard(scout, memory, backend);
-    buffer_discard(fresh, memory, backend);
-    if (r < 0)
-        return r;
-    constraints_fit(constraints, buffer->spans.list, buffer->spans.count, &fit);
-    r = constraints_met(constraints, &fit, fault);
-    if (r == 0)
+    if (effort_measure(effort, constraints, &buffer->spans) == 0)
         return 0;
-    return search->round < SEARCH_ROUNDS && now_ns() < search->deadline_ns &&
-                   !atomic_load(cancelled)
-               ? 1
-               : r;
+    if (size < search->least)
+        return effort_refuse(effort, constraints, fault);
+    search->round++;
+    effort_begin(effort);
+    r = try(&attempt, size);
+    if (r == -ENOSPC)
+        search->least = size + 1;
+    /* At the end of the time it goes as it is. */
+    if (r != -ECANCELED && r != -ETIME)
+        r = repair(&attempt, false, fault);
+    if (r == 0 && effort_measure(effort, constraints, &buffer->spans) == 0)
+        return 0;
+    if (r == 0)
+        r = effort_check(effort);
+    if (r == -ETIME || (r == 0 && search->round >= SEARCH_ROUNDS))
+        return effort_refuse(effort, constraints, fault);
+    return r < 0 ? r : 1;
 }
 
 int search_tidy(struct buffer *buffer, struct memory *memory, struct backend *backend,
-                struct fault *fault)
+                struct effort *effort, struct fault *fault)
 {
     static const struct dmabufd_constraints none;
-    struct buffer *nothing = buffer_new(), *fresh = buffer_new();
-    const struct buffer *sources[SOURCE_COUNT] = { buffer, nothing };
-    CLEANUP_FREE struct frame *chosen = NULL;
-    int r = -ENOMEM;
+    struct attempt attempt = { .buffer = buffer,
+                               .constraints = &none,
+                               .memory = memory,
+                               .backend = backend,
+                               .effort = effort };
+    int r;
 
-    if (nothing && fresh)
-        chosen = choose(sources, &none, &r);
-    if (chosen) {
-        fresh->placement = buffer->placement;
-        if (rebuild(buffer, nothing, fresh, chosen, memory, backend) == 0)
-            buffer_swap(buffer, fresh);
-        /* What went into one that did not work out is what the repair needs: there may be no others. */
-        buffer_discard(fresh, memory, backend);
-        fresh = NULL;
-        r = repair(buffer, memory, backend, fault);
-    } else {
-        fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "the daemon is out of memory");
-    }
-    buffer_discard(nothing, memory, backend);
-    buffer_discard(fresh, memory, backend);
-    return r;
+    effort_begin(effort);
+    r = repair(&attempt, true, fault);
+    if (r < 0)
+        return r;
+    try(&attempt, 0);
+    return repair(&attempt, true, fault);
 }

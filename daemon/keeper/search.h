@@ -11,45 +11,49 @@
  *
  * Small pages are sift.h's: what the kernel allocates next cannot be foreseen there.
  *
- * Bounds: SEARCH_ROUNDS rounds, SEARCH_SECONDS, and the huge pages that are free.
+ * Bounds: SEARCH_ROUNDS rounds for each page size, fewer when one has seen all that it may; the deadline of the request (effort.h); and half of
+ * the huge pages that are free beside the buffer, so that whoever else wants some meanwhile finds them.
  */
 #ifndef KEEPER_SEARCH_H
 #define KEEPER_SEARCH_H
 
-#include <stdbool.h>
-
 #include "daemon/keeper/buffer.h"
+#include "daemon/keeper/effort.h"
 
-#define SEARCH_ROUNDS  6U
-#define SEARCH_SECONDS 10U
+#define SEARCH_ROUNDS 6U
 
-/** How far a search is; zero-initialise. */
+/** How far a search among pages of one size is; zero-initialise. */
 struct search {
     unsigned int round;
-    uint64_t deadline_ns;
+    uint64_t least; /* bytes: a smaller scout would see what one has seen in vain */
 };
 
 /**
- * search_round() - one round; takes up to a second or so
+ * search_round() - one round
  * @buffer: finished but for its constraints; replaced by one that meets them, or by another try
- * @cancelled: looked at between pieces
+ * @effort: looked at before each piece, so that a round ends one piece after the deadline at most
  *
- * Return: 0, it meets them; 1, call again; -ENOSPC with @fault, how close it came: the bounds are
- * reached; another negative errno. The buffer is whole in any case and the caller's to tear down.
+ * Return: 0, it meets them; 1, call again, the buffer is whole; -ENOSPC with @fault, how close all of
+ * the effort came: the bounds are reached; -ECANCELED; another negative errno with @fault, somebody
+ * took pages that were the buffer's. On failure the buffer may be half pinned and its file may have
+ * holes: it is the caller's to tear down, or search_tidy()'s to make whole.
  */
 int search_round(struct search *search, struct buffer *buffer,
                  const struct dmabufd_constraints *constraints, struct memory *memory,
-                 struct backend *backend, const atomic_bool *cancelled, struct fault *fault);
+                 struct backend *backend, struct effort *effort, struct fault *fault);
 
 /**
- * search_tidy() - put the pages of a buffer in the order of their addresses
- * @buffer: finished, huge pages; has fewer spans afterwards, or as many
+ * search_tidy() - make a buffer whole and put its pages in the order of their addresses
+ * @buffer: huge pages; finished, or as search_round() left it
+ * @effort: after its deadline the order stays as it is
  *
- * The host's pool of huge pages hands them out in any order, often from the highest address down.
+ * The host's pool of huge pages hands them out in any order, often from the highest address down. There
+ * are fewer spans afterwards, or as many, unless somebody takes pages out of the middle meanwhile.
  *
- * Return: 0; or a negative errno with @fault, the buffer is the caller's to tear down.
+ * Return: 0, it is whole; -ECANCELED, or another negative errno with @fault: it is the caller's to tear
+ * down.
  */
 int search_tidy(struct buffer *buffer, struct memory *memory, struct backend *backend,
-                struct fault *fault);
+                struct effort *effort, struct fault *fault);
 
 #endif

@@ -4,8 +4,6 @@
 
 #include <errno.h>
 
-#include "common/clock.h"
-#include "common/segments.h"
 #include "daemon/log.h"
 
 #define SCOUT_MIN (UINT64_C(4) << 20)
@@ -97,7 +95,6 @@ static int begin(struct sift *sift, const struct buffer *buffer,
     uint64_t above = free_above(constraints->dma_mask, &buffer->placement);
 
     LIST_INIT(&sift->held);
-    sift->deadline_ns = now_ns() + SIFT_SECONDS * NS_PER_S;
     sift->bound = memory_spare(memory, &buffer->placement) / 4;
     if (sift->bound > SIFT_BALLAST_MAX)
         sift->bound = SIFT_BALLAST_MAX;
@@ -125,7 +122,8 @@ static int give_up(const struct sift *sift, uint64_t off, struct fault *fault)
         fault_prefix(fault,
                      "small pages were searched (%u of %u rounds, %llu of %llu MiB held, %u s at "
                      "most)",
-                     sift->round, SIFT_ROUNDS, mib(sift->ballast), mib(sift->bound), SIFT_SECONDS);
+                     sift->round, SIFT_ROUNDS, mib(sift->ballast), mib(sift->bound),
+                     EFFORT_SECONDS);
     return -ENOSPC;
 }
 
@@ -175,16 +173,16 @@ static int populate(const struct buffer *buffer, struct memory *memory)
 }
 
 static int pin_all(struct buffer *buffer, bool movable, struct memory *memory,
-                   struct backend *backend, const atomic_bool *cancelled)
+                   struct backend *backend, const struct effort *effort)
 {
     int r = 0;
 
     while (r == 0 && buffer->mapping.pinned < buffer->size) {
-        r = movable ? populate(buffer, memory) : 0;
+        r = effort_check(effort);
+        if (r == 0 && movable)
+            r = populate(buffer, memory);
         if (r == 0)
             r = buffer_next_piece(buffer, memory, backend, NULL);
-        if (atomic_load(cancelled))
-            r = -ECANCELED;
     }
     return r;
 }
@@ -197,7 +195,7 @@ static uint64_t left(const struct sift *sift)
 /* So many pages, pinned; NULL: not now. */
 static struct buffer *take(const struct buffer *buffer, uint64_t size, bool movable,
                            struct memory *memory, struct backend *backend,
-                           const atomic_bool *cancelled)
+                           const struct effort *effort)
 {
     struct buffer *taken = size > 0 ? buffer_new() : NULL;
     int r;
@@ -207,7 +205,7 @@ static struct buffer *take(const struct buffer *buffer, uint64_t size, bool mova
     taken->placement = buffer->placement;
     r = buffer_begin(taken, size, PAGE_4K, memory, backend, NULL);
     if (r == 0)
-        r = pin_all(taken, movable, memory, backend, cancelled);
+        r = pin_all(taken, movable, memory, backend, effort);
     if (r == 0)
         return taken;
     buffer_discard(taken, memory, backend);
@@ -222,7 +220,7 @@ static void hold(struct sift *sift, struct buffer *buffer, uint64_t bytes)
 
 /* Take many pages at once; what fits goes back to the kernel, the rest stays in the scout's file. */
 static void send_scout(struct sift *sift, const struct buffer *buffer, const struct picking *off,
-                       struct memory *memory, struct backend *backend, const atomic_bool *cancelled)
+                       struct memory *memory, struct backend *backend, const struct effort *effort)
 {
     struct picking good = {
         .constraints = off->constraints, .unit = off->unit, .good = true, .punch = true
@@ -232,7 +230,7 @@ static void send_scout(struct sift *sift, const struct buffer *buffer, const str
     struct buffer *scout;
 
     size = (size < most ? size : most) & ~(PAGE_4K - 1);
-    scout = take(buffer, size, true, memory, backend, cancelled);
+    scout = take(buffer, size, true, memory, backend, effort);
     if (!scout)
         return;
     sift->scouted = size;
@@ -245,27 +243,26 @@ static void send_scout(struct sift *sift, const struct buffer *buffer, const str
 /* Unmovable pages come one after the other: hold those that are missing to the next aligned one, and
  * a stretch, longer in each round, to get away from where they do not. */
 static void skip(struct sift *sift, const struct buffer *buffer, const struct picking *off,
-                 struct memory *memory, struct backend *backend, const atomic_bool *cancelled)
+                 struct memory *memory, struct backend *backend, const struct effort *effort)
 {
     uint64_t alignment = off->constraints->alignment;
     uint64_t beyond = alignment > PAGE_4K ? off->first & (alignment - 1) : 0;
     uint64_t stretch = off->unit << sift->round;
     uint64_t size = (beyond ? alignment - beyond : 0) + (stretch <= left(sift) / 4 ? stretch : 0);
-    struct buffer *skipped = take(buffer, size, false, memory, backend, cancelled);
+    struct buffer *skipped = take(buffer, size, false, memory, backend, effort);
 
     if (skipped)
         hold(sift, skipped, size);
 }
 
 /* Whether there is another round in it. */
-static bool may_go_on(const struct sift *sift, uint64_t off)
+static bool may_go_on(const struct sift *sift, uint64_t off, const struct effort *effort)
 {
-    return off > 0 && sift->round < SIFT_ROUNDS && now_ns() < sift->deadline_ns &&
-           off <= left(sift);
+    return off > 0 && sift->round < SIFT_ROUNDS && effort_check(effort) == 0 && off <= left(sift);
 }
 
 static int exchange(struct sift *sift, struct buffer *buffer, const struct picking *off,
-                    struct memory *memory, struct backend *backend, const atomic_bool *cancelled)
+                    struct memory *memory, struct backend *backend, const struct effort *effort)
 {
     bool alone = off->unit == PAGE_4K;
     int r = set_aside(sift, buffer, off, memory);
@@ -274,36 +271,34 @@ static int exchange(struct sift *sift, struct buffer *buffer, const struct picki
         return r;
     /* Pages given back come in another order: no use to who wants runs. */
     if (alone && sift->round > 1)
-        send_scout(sift, buffer, off, memory, backend, cancelled);
+        send_scout(sift, buffer, off, memory, backend, effort);
     if (!alone)
-        skip(sift, buffer, off, memory, backend, cancelled);
+        skip(sift, buffer, off, memory, backend, effort);
     r = buffer_begin_again(buffer, backend, NULL);
-    return r == 0 ? pin_all(buffer, alone, memory, backend, cancelled) : r;
+    return r == 0 ? pin_all(buffer, alone, memory, backend, effort) : r;
 }
 
 int sift_round(struct sift *sift, struct buffer *buffer,
                const struct dmabufd_constraints *constraints, struct memory *memory,
-               struct backend *backend, const atomic_bool *cancelled, struct fault *fault)
+               struct backend *backend, struct effort *effort, struct fault *fault)
 {
     struct picking off = { .constraints = constraints, .unit = unit_of(constraints) };
-    struct fit fit;
     int r;
 
-    constraints_fit(constraints, buffer->spans.list, buffer->spans.count, &fit);
-    r = constraints_met(constraints, &fit, fault);
-    if (r == 0)
+    if (effort_measure(effort, constraints, &buffer->spans) == 0)
         return 0;
+    effort_refuse(effort, constraints, fault);
+    effort_begin(effort);
     if (sift->round == 0 && begin(sift, buffer, constraints, memory, fault) < 0)
         return -ENOSPC;
     pick(buffer, &off);
-    if (!may_go_on(sift, off.bytes))
-        return give_up(sift, off.bytes, fault);
+    if (!may_go_on(sift, off.bytes, effort))
+        return effort_check(effort) == -ECANCELED ? -ECANCELED : give_up(sift, off.bytes, fault);
     sift->round++;
-    r = exchange(sift, buffer, &off, memory, backend, cancelled);
+    r = exchange(sift, buffer, &off, memory, backend, effort);
     if (r < 0)
         return r == -ECANCELED ? r : give_up(sift, off.bytes, fault);
-    constraints_fit(constraints, buffer->spans.list, buffer->spans.count, &fit);
-    return constraints_met(constraints, &fit, NULL) == 0 ? 0 : 1;
+    return effort_measure(effort, constraints, &buffer->spans) == 0 ? 0 : 1;
 }
 
 void sift_end(struct sift *sift, struct memory *memory, struct backend *backend)

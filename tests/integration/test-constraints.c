@@ -169,7 +169,7 @@ static void cutting_needs_no_other_memory(void **state)
           .page_size = 4096,
           .constraints = { .max_segment_size = 4096, .max_segments = 255 },
           .error = ENOSPC,
-          .names = "256 segments" },
+          .names = "256 segments, addresses of 53 bits; asked: segments 255, segment size 4096" },
     };
     struct daemon daemon = { 0 };
 

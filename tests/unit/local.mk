@@ -56,6 +56,8 @@ unit_programs = \
 	tests/unit/test-refill \
 	tests/unit/test-resolve \
 	tests/unit/test-resolve-random \
+	tests/unit/test-search \
+	tests/unit/test-search-build \
 	tests/unit/test-segments \
 	tests/unit/test-service \
 	tests/unit/test-service-ends \
@@ -304,6 +306,20 @@ tests_unit_test_wire_LDADD = $(unit_ldadd)
 tests_unit_test_arrange_SOURCES = tests/unit/test-arrange.c
 tests_unit_test_arrange_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_arrange_LDADD = $(unit_ldadd)
+
+hugemodel_sources = tests/unit/hugemodel.c tests/unit/hugemodel.h
+hugemodel_ldflags = -Wl,--wrap=memory_create,--wrap=memory_prepare,--wrap=memory_empty \
+	-Wl,--wrap=memory_huge_free,--wrap=buffer_discard
+
+tests_unit_test_search_SOURCES = tests/unit/test-search.c $(hugemodel_sources)
+tests_unit_test_search_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_search_LDFLAGS = $(AM_LDFLAGS) $(hugemodel_ldflags)
+tests_unit_test_search_LDADD = $(unit_ldadd)
+
+tests_unit_test_search_build_SOURCES = tests/unit/test-search-build.c $(hugemodel_sources)
+tests_unit_test_search_build_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_search_build_LDFLAGS = $(AM_LDFLAGS) $(hugemodel_ldflags)
+tests_unit_test_search_build_LDADD = $(unit_ldadd)
 
 tests_unit_test_segments_SOURCES = tests/unit/test-segments.c
 tests_unit_test_segments_CPPFLAGS = $(unit_cppflags)

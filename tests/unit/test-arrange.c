@@ -10,6 +10,8 @@
 
 #define PAGE UINT64_C(0x200000)
 
+static struct fit fit;
+
 /* Frames at these multiples of PAGE, in this order in their file. */
 static size_t frames_at(const unsigned int *pages, size_t count, struct frame *ret)
 {
@@ -36,11 +38,11 @@ static void one_span_from_the_shortest_run(void **state)
     struct frame got[5];
 
     (void)state;
-    assert_int_equal(arrange(frames, count, PAGE, 3, &c, got), 0);
+    assert_int_equal(arrange(frames, count, PAGE, 3, &c, got, &fit), 0);
     expect(got, (const unsigned int[]){ 30, 31, 32 }, 3);
-    assert_int_equal(arrange(frames, count, PAGE, 5, &c, got), 0);
+    assert_int_equal(arrange(frames, count, PAGE, 5, &c, got, &fit), 0);
     expect(got, (const unsigned int[]){ 10, 11, 12, 13, 14 }, 5);
-    assert_int_equal(arrange(frames, count, PAGE, 1, &c, got), 0);
+    assert_int_equal(arrange(frames, count, PAGE, 1, &c, got, &fit), 0);
     assert_int_equal(got[0].dma_addr / PAGE, 50);
 }
 
@@ -52,9 +54,12 @@ static void no_run_is_long_enough(void **state)
     struct frame got[4];
 
     (void)state;
-    assert_int_equal(arrange(frames, count, PAGE, 3, &one, got), -ENOSPC);
-    assert_int_equal(arrange(frames, count, PAGE, 4, &two, got), 0);
-    assert_int_equal(arrange(frames, 4, PAGE, 5, &two, got), -ENOSPC);
+    assert_int_equal(arrange(frames, count, PAGE, 3, &one, got, &fit), -ENOSPC);
+    assert_int_equal(fit.spans, 2);
+    assert_int_equal(arrange(frames, count, PAGE, 4, &two, got, &fit), 0);
+    assert_int_equal(fit.spans, 2);
+    assert_int_equal(arrange(frames, 4, PAGE, 5, &two, got, &fit), -ENOSPC);
+    assert_int_equal(fit.spans, 0);
 }
 
 static void mask_and_alignment(void **state)
@@ -67,10 +72,10 @@ static void mask_and_alignment(void **state)
     struct frame got[5];
 
     (void)state;
-    assert_int_equal(arrange(frames, count, PAGE, 5, &low, got), 0);
+    assert_int_equal(arrange(frames, count, PAGE, 5, &low, got, &fit), 0);
     expect(got, (const unsigned int[]){ 3, 4, 5, 6, 7 }, 5);
-    assert_int_equal(arrange(frames, count, PAGE, 2, &lower, got), -ENOSPC);
-    assert_int_equal(arrange(frames, count, PAGE, 4, &aligned, got), 0);
+    assert_int_equal(arrange(frames, count, PAGE, 2, &lower, got, &fit), -ENOSPC);
+    assert_int_equal(arrange(frames, count, PAGE, 4, &aligned, got, &fit), 0);
     assert_int_equal(got[0].dma_addr % (4 * PAGE), 0);
 }
 
@@ -82,7 +87,7 @@ static void alignment_inside_a_run(void **state)
     struct frame got[3];
 
     (void)state;
-    assert_int_equal(arrange(frames, count, PAGE, 3, &c, got), 0);
+    assert_int_equal(arrange(frames, count, PAGE, 3, &c, got, &fit), 0);
     expect(got, (const unsigned int[]){ 4, 5, 6 }, 3);
 }
 
@@ -111,7 +116,7 @@ static void random_frames(void **state)
             run = here[i] ? run + 1 : 0;
             longest = run > longest ? run : longest;
         }
-        r = arrange(frames, count, PAGE, wanted, &c, got);
+        r = arrange(frames, count, PAGE, wanted, &c, got, &fit);
         assert_int_equal(r, longest >= wanted ? 0 : -ENOSPC);
         for (size_t i = 1; r == 0 && i < wanted; i++)
             assert_int_equal(got[i].dma_addr, got[i - 1].dma_addr + PAGE);

@@ -13,6 +13,7 @@
 
 #include "common/cleanup.h"
 #include "tests/unit/cmocka-all.h"
+#include "tests/unit/support.h"
 
 #define PAGES_MAX    65536U
 #define FILES_MAX    64U
@@ -37,6 +38,9 @@ static struct model {
     uint64_t (*script)(size_t n);
     size_t pin_fails; /* the call with this number, from 1 */
     size_t pin_calls;
+    size_t
+        ends_at; /* with that call it is cancelled, or without a flag for that, the time is over */
+    atomic_bool *cancelled;
     struct page pages[PAGES_MAX];
     size_t page_count;
     size_t free[PAGES_MAX];
@@ -48,6 +52,8 @@ static struct model {
     size_t mapping_count;
     size_t pins; /* of all pages */
 } model;
+
+static struct effort effort;
 
 static uint32_t *pages_of(int fd)
 {
@@ -126,7 +132,11 @@ static int model_pin(struct backend *backend, struct mapping *mapping, uint64_t 
     uint32_t *file = pages_of(mapping->fd), *pinned = model.pinned[mapping->u.fake.base];
 
     (void)backend;
-    if (++model.pin_calls == model.pin_fails)
+    if (++model.pin_calls == model.ends_at && model.cancelled)
+        atomic_store(model.cancelled, true);
+    else if (model.pin_calls == model.ends_at)
+        effort.deadline_ns = 1;
+    if (model.pin_calls == model.pin_fails)
         return fault_set(fault, DMABUFD_CODE_NO_MEMORY, ENOMEM, "this pin fails");
     for (uint64_t i = offset / PAGE_4K; i < (offset + length) / PAGE_4K; i++) {
         if (file[i] == 0)
@@ -192,6 +202,7 @@ static void begin(uint64_t (*script)(size_t n), size_t pages, uint64_t limit)
         (struct backend){ .ops = &model_ops, .mode = DMABUFD_MODE_PA, .pin = DMABUFD_PIN_LONGTERM };
     model.script = script;
     sift = (struct sift){ 0 };
+    effort = (struct effort){ .cancelled = &support_no };
     fault = (struct fault){ 0 };
     assert_int_equal(memory_init(&memory, limit, 0, NULL), 0);
     buffer = buffer_new();
@@ -202,11 +213,10 @@ static void begin(uint64_t (*script)(size_t n), size_t pages, uint64_t limit)
 
 static int run(const struct dmabufd_constraints *constraints)
 {
-    atomic_bool cancelled = false;
     int r;
 
     do {
-        r = sift_round(&sift, buffer, constraints, &memory, &model.base, &cancelled, &fault);
+        r = sift_round(&sift, buffer, constraints, &memory, &model.base, &effort, &fault);
     } while (r > 0);
     return r;
 }
@@ -296,6 +306,9 @@ static void a_scout_finds_what_is_deep(void **state)
     end(true);
 }
 
+/* What the search in low_after_3000() takes: the first is of the buffer, with the last one it is found. */
+#define PINS_OF_SEARCH 6U
+
 static void gives_up_at_the_bound(void **state)
 {
     const uint64_t limit = UINT64_C(40) << 20;
@@ -314,13 +327,49 @@ static void gives_up_at_the_bound(void **state)
 
 static void ends_when_cancelled(void **state)
 {
-    atomic_bool cancelled = true;
-
     (void)state;
     begin(all_high, 8, UINT64_MAX);
-    assert_int_equal(sift_round(&sift, buffer, &below, &memory, &model.base, &cancelled, &fault),
-                     -ECANCELED);
-    end(false);
+    effort.cancelled = &support_yes;
+    assert_int_equal(run(&below), -ECANCELED);
+    assert_int_equal(model.page_count, 8);
+    end(true);
+    begin(low_after_3000, 8, UINT64_MAX);
+    assert_int_equal(run(&below), 0);
+    assert_int_equal(model.pin_calls, PINS_OF_SEARCH);
+    end(true);
+    /* In the middle, wherever that is. */
+    for (size_t at = 2; at < PINS_OF_SEARCH; at++) {
+        atomic_bool cancelled = false;
+
+        begin(low_after_3000, 8, UINT64_MAX);
+        effort.cancelled = model.cancelled = &cancelled;
+        model.ends_at = at;
+        assert_int_equal(run(&below), -ECANCELED);
+        /* The piece that it was at is the last one. */
+        assert_int_equal(model.pin_calls, at);
+        end(false);
+    }
+}
+
+static void ends_at_the_deadline(void **state)
+{
+    (void)state;
+    /* Of a search among other pages of the same request. */
+    begin(all_high, 8, UINT64_MAX);
+    effort.deadline_ns = 1;
+    assert_int_equal(run(&below), -ENOSPC);
+    assert_int_equal(sift.round, 0);
+    assert_int_equal(model.page_count, 8);
+    end(true);
+    for (size_t at = 2; at < PINS_OF_SEARCH; at++) {
+        begin(low_after_3000, 8, UINT64_MAX);
+        model.ends_at = at;
+        assert_int_equal(run(&below), -ENOSPC);
+        assert_int_equal(model.pin_calls, at);
+        assert_int_equal(fault.code, DMABUFD_CODE_CONSTRAINTS);
+        assert_non_null(strstr(fault.text, "10 s at most"));
+        end(false);
+    }
 }
 
 /* Wherever it fails: the sentence says how close it came, and nothing is left. */
@@ -406,6 +455,7 @@ int main(void)
         cmocka_unit_test(a_scout_finds_what_is_deep),
         cmocka_unit_test(gives_up_at_the_bound),
         cmocka_unit_test(ends_when_cancelled),
+        cmocka_unit_test(ends_at_the_deadline),
         cmocka_unit_test(failures_on_the_way),
         cmocka_unit_test(aligned_runs),
         cmocka_unit_test(runs_of_a_length),
