@@ -564,9 +564,16 @@ struct dmabufd_event {
     const char *reason; /**< a sentence, never NULL; valid until dmabufd_disconnect() */
 };
 
-#define DMABUFD_EVENT_INIT                                                            \
-    {                                                                                 \
-        sizeof(struct dmabufd_event), (enum dmabufd_event_kind)0, 0, (void *)0, 0, "" \
+/* No kind yet, without what the compiler of the other language warns of. */
+#ifdef __cplusplus
+#define DMABUFD_EVENT_NOTHING static_cast<enum dmabufd_event_kind>(0)
+#else
+#define DMABUFD_EVENT_NOTHING (enum dmabufd_event_kind)0
+#endif
+
+#define DMABUFD_EVENT_INIT                                                  \
+    {                                                                       \
+        sizeof(struct dmabufd_event), DMABUFD_EVENT_NOTHING, 0, NULL, 0, "" \
     }
 
 /**
