@@ -77,6 +77,7 @@ void row_heap(struct bench *bench);
 void row_memory(struct bench *bench);
 void row_neighbour(struct bench *bench);
 void row_resolve(struct bench *bench);
+void row_restart(struct bench *bench);
 void row_roundtrip(struct bench *bench);
 void row_translate(struct bench *bench);
 

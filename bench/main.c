@@ -27,7 +27,7 @@ static const struct {
     { "forms", row_forms, false },         { "heap", row_heap, false },
     { "resolve", row_resolve, false },     { "cold", row_cold, false },
     { "neighbour", row_neighbour, false }, { "getpa", row_getpa, true },
-    { "memory", row_memory, true },
+    { "memory", row_memory, true },        { "restart", row_restart, false },
 };
 
 #define ROWS_ALL ((1U << ARRAY_LEN(rows)) - 1)
