@@ -79,6 +79,7 @@ void row_neighbour(struct bench *bench);
 void row_pool(struct bench *bench);
 void row_refill(struct bench *bench);
 void row_resolve(struct bench *bench);
+void row_restart(struct bench *bench);
 void row_roundtrip(struct bench *bench);
 void row_translate(struct bench *bench);
 

@@ -21,6 +21,7 @@ bench_dmabufd_bench_SOURCES = \
 	bench/report-json.c \
 	bench/report.c bench/report.h \
 	bench/resolve.c \
+	bench/restart.c \
 	bench/roundtrip.c \
 	bench/samples.c bench/samples.h \
 	bench/solo.c bench/solo.h \
@@ -47,7 +48,11 @@ bench_dmabufd_bench_dpdk_SOURCES = \
 bench_dmabufd_bench_dpdk_CPPFLAGS = $(AM_CPPFLAGS) $(DPDK_CFLAGS)
 bench_dmabufd_bench_dpdk_LDADD = $(DPDK_LIBS)
 
-bench_programs = bench/dmabufd-bench
+# The floor of a restart.
+EXTRA_PROGRAMS += bench/dmabufd-bench-answer
+bench_dmabufd_bench_answer_SOURCES = bench/answer.c
+
+bench_programs = bench/dmabufd-bench bench/dmabufd-bench-answer
 if HAVE_DPDK
 bench_programs += bench/dmabufd-bench-dpdk
 endif
@@ -55,4 +60,4 @@ bench-programs: $(bench_programs)
 .PHONY: bench-programs
 
 EXTRA_DIST += bench/in-guest bench/bench.boot scripts/bench
-CLEANFILES += bench/dmabufd-bench bench/dmabufd-bench-dpdk
+CLEANFILES += bench/dmabufd-bench bench/dmabufd-bench-answer bench/dmabufd-bench-dpdk

@@ -28,7 +28,7 @@ static const struct {
     { "resolve", row_resolve, false },     { "cold", row_cold, false },
     { "neighbour", row_neighbour, false }, { "pool", row_pool, false },
     { "refill", row_refill, false },       { "getpa", row_getpa, true },
-    { "memory", row_memory, true },
+    { "memory", row_memory, true },        { "restart", row_restart, false },
 };
 
 #define ROWS_ALL ((1U << ARRAY_LEN(rows)) - 1)

@@ -60,6 +60,11 @@ void placement_init(struct placement *placement)
             placement->far = cpu;
     }
     placement->keeper = find_child(getppid(), "dmabufd");
+    placement_find_broker(placement);
+}
+
+void placement_find_broker(struct placement *placement)
+{
     if (placement->keeper)
         placement->broker = find_child(placement->keeper, NULL); /* its only one */
     if (!placement->broker)

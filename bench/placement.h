@@ -30,6 +30,9 @@ struct placement {
 /** placement_init() - exits if the daemon is not found. */
 void placement_init(struct placement *placement);
 
+/** placement_find_broker() - when the daemon has another one; exits if it has none. */
+void placement_find_broker(struct placement *placement);
+
 /** placement_possible() - is there a second CPU if one is needed? */
 bool placement_possible(const struct placement *placement, enum place place);
 

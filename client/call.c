@@ -124,6 +124,9 @@ static int read_one(dmabufd *d)
     message = decode(d, n);
     pthread_mutex_lock(&d->lock);
     d->reading = false;
+    /* Its caller may have left, which is no fault of the daemon's. */
+    if (d->dead)
+        return -ENOTCONN;
     return digest(d, n, message, &fds);
 }
 
@@ -169,8 +172,24 @@ static void leave(dmabufd *d, struct call *call)
     event_nobody_reads(d);
 }
 
+/*
+ * The daemon takes nothing more from us. It may have said why before, and answered others: whoever
+ * reads comes to all that and then to the end. Called with the lock held.
+ */
+static void read_to_the_end(dmabufd *d, struct call *call)
+{
+    bool more = true;
+
+    while (more && !d->dead && !call->done) {
+        if (d->reading)
+            pthread_cond_wait(&call->wake, &d->lock);
+        else
+            more = call_read_now(d);
+    }
+}
+
 static int send_request(dmabufd *d, const proto_request *request, const struct wire_fds *fds,
-                        struct fault *fault)
+                        struct call *call, struct fault *fault)
 {
     unsigned char tx[PROTO_REQUEST_MAX];
     ssize_t size = message_encode_request(request, tx);
@@ -188,10 +207,10 @@ static int send_request(dmabufd *d, const proto_request *request, const struct w
                          "this user has too many descriptors on the way between processes: try "
                          "again later");
     pthread_mutex_lock(&d->lock);
-    /* It may have said why before. */
-    while (!d->dead && !d->reading && call_read_now(d))
-        ;
-    end_connection(d, ENOTCONN, r == -EPIPE ? "the daemon closed it" : strerror(-r));
+    if (r == -EPIPE || r == -ECONNRESET || !d->reading)
+        read_to_the_end(d, call);
+    end_connection(d, ENOTCONN,
+                   r == -EPIPE || r == -ECONNRESET ? "the daemon closed it" : strerror(-r));
     call_no_connection(d, fault);
     pthread_mutex_unlock(&d->lock);
     return -ENOTCONN;
@@ -229,7 +248,7 @@ static int run(dmabufd *d, proto_request *request, const struct wire_fds *fds, s
     if (r < 0)
         return r;
     request->id = call.id;
-    r = send_request(d, request, fds, fault);
+    r = send_request(d, request, fds, &call, fault);
     pthread_mutex_lock(&d->lock);
     if (r == 0)
         r = wait_for_reply(d, &call, fault);

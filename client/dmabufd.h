@@ -26,6 +26,8 @@
  * and only dmabufd_disconnect() should be called on them. Buffers stay mapped in the child.
  *
  * The library prints nothing, installs no signal handler and never exits.
+ *
+ * Sharing, events, the pool and the heap are in headers of their own, which this one includes.
  */
 #ifndef DMABUFD_H
 #define DMABUFD_H
@@ -81,55 +83,6 @@ struct dmabufd_buffer_info {
     uint32_t holds;      /**< of this connection */
     uint32_t holders;    /**< connections that hold it */
     uint32_t access;     /**< enum dmabufd_access: the best right that this connection came by */
-};
-
-/** Longest name that a buffer can be published under, bytes. */
-#define DMABUFD_NAME_MAX 63
-
-/** Any user, as the owner of a name; and the caller's own group, as the group of one. */
-#define DMABUFD_OWNER_ANY UINT32_C(0xffffffff)
-#define DMABUFD_GROUP_OWN UINT32_C(0xffffffff)
-
-/** struct dmabufd_name_info - a line of dmabufd_names() */
-struct dmabufd_name_info {
-    char name[DMABUFD_NAME_MAX + 1];
-    uint64_t id;      /**< of the buffer */
-    uint64_t size;    /**< bytes */
-    uint32_t owner;   /**< user that published it */
-    uint32_t group;   /**< whose members have the permissions of the group */
-    uint32_t mode;    /**< permissions, as of a file */
-    uint32_t holders; /**< connections that hold the buffer */
-};
-
-/** Sizes of ready memory, and of its runs, that the pool tells apart: 2 MiB << i. */
-#define DMABUFD_POOL_CLASSES 10
-#define DMABUFD_POOL_RUNS    24
-/** Cells of a dmabufd_pool_map, at most. */
-#define DMABUFD_POOL_CELLS 512
-
-/** struct dmabufd_pool_set - ready memory in huge pages of one size on one NUMA node */
-struct dmabufd_pool_set {
-    uint64_t page_size;   /**< bytes */
-    uint32_t node;        /**< NUMA node */
-    uint32_t refilling;   /**< 1: work on the difference of target and ready goes on; 0 with less
-                               ready than that: huge pages are missing */
-    uint64_t target;      /**< bytes that are to be ready */
-    uint64_t ready;       /**< bytes that are: pinned, resolved, zeroed, nobody's */
-    uint64_t largest_run; /**< physically adjacent, bytes */
-    uint64_t grants;      /**< buffers that came from it */
-    uint64_t misses;      /**< buffers that could have, if it had had what they needed */
-    uint64_t refilled;    /**< bytes made ready since the daemon started */
-    uint32_t runs[DMABUFD_POOL_RUNS]; /**< how many of 2 MiB << i or more, and less than twice */
-    uint32_t
-        files[DMABUFD_POOL_CLASSES]; /**< how many of 2 MiB << i in one piece: one grant each */
-};
-
-/** struct dmabufd_pool_map - where memory of the pool is, in addresses */
-struct dmabufd_pool_map {
-    uint64_t cell;                     /**< cell n: addresses from n * this on, bytes */
-    uint32_t count;                    /**< of cells */
-    uint8_t ready[DMABUFD_POOL_CELLS]; /**< how much of a cell is ready, in 255ths, rounded up */
-    uint8_t held[DMABUFD_POOL_CELLS];  /**< the same of what clients hold in huge pages */
 };
 
 /**
@@ -237,64 +190,6 @@ int dmabufd_lookup(dmabufd *d, int fd, dmabufd_buffer **ret);
  */
 int dmabufd_register(dmabufd *d, int fd, uint64_t offset, uint64_t size,
                      const struct dmabufd_constraints *constraints, dmabufd_buffer **ret);
-
-/**
- * dmabufd_share() - a descriptor of the buffer that cannot be written through
- * @buffer: not one of dmabufd_register()
- * @ret_fd: receives the descriptor, close-on-exec, the caller's: pass it to another process, which
- *          becomes a holder with dmabufd_lookup() and maps the memory readable, and close it
- *
- * Protects from processes, not from devices: whoever is told an address can have a device that it owns
- * write there. Does not protect from root, from a daemon's own user if that is not root, nor from
- * whoever may use /dev/iommu or /dev/udmabuf, which pin memory without asking how it is open.
- *
- * Return: 0; -EOPNOTSUPP: the program made the memory, and could change what others may do with it;
- * -EMFILE: the daemon's limit, or no descriptor free here; -EIO; -ENOTCONN; -EPROTO.
- */
-int dmabufd_share(const dmabufd_buffer *buffer, int *ret_fd);
-
-/**
- * dmabufd_publish() - give a buffer a name by which other processes find it
- * @buffer: not one of dmabufd_register()
- * @name: 1 to DMABUFD_NAME_MAX bytes of A-Z a-z 0-9 . _ / -, not beginning with /
- * @mode: who may open it, as of a file: 0600 this user, 0660 its group too, 0644 others for reading
- *        only; at most 0666, and without writing if this buffer is DMABUFD_READ_ONLY
- * @group: one that this user is a member of, or DMABUFD_GROUP_OWN
- *
- * This user becomes the owner of the name. The name keeps nothing alive: it lasts as long as anybody
- * holds the buffer, also when this process is gone, or until dmabufd_unpublish(). A buffer can have
- * several names; a name is one buffer, for all users of the daemon.
- *
- * Return: 0; -EINVAL: name or mode; -EEXIST: the name is taken; -EPERM: not a member of the group;
- * -EACCES: read-only, and the mode lets somebody write; -EOPNOTSUPP: registered memory; -EMFILE: this
- * user, or all together, have as many names as they may; -ENOTCONN; -EPROTO.
- */
-int dmabufd_publish(const dmabufd_buffer *buffer, const char *name, uint32_t mode, uint32_t group);
-
-/**
- * dmabufd_open() - become a holder of a buffer by its name
- * @access: DMABUFD_READ_WRITE or DMABUFD_READ_ONLY
- * @owner: user that must have published it, or DMABUFD_OWNER_ANY. Any user can be the first to take a
- *         name: state whom you trust with your data
- * @ret: receives the buffer; end it with dmabufd_free()
- *
- * Return: 0; -ENOENT: there is no such name, or none that this user may open, which is not told apart;
- * -EACCES: this user may open it for reading only; -EPERM: published by somebody else than @owner;
- * -EINVAL: name or access; -ENXIO, -EMFILE, -ENOMEM, -EOPNOTSUPP, -ENOTCONN, -EPROTO: as
- * dmabufd_lookup() and dmabufd_share().
- */
-int dmabufd_open(dmabufd *d, const char *name, enum dmabufd_access access, uint32_t owner,
-                 dmabufd_buffer **ret);
-
-/**
- * dmabufd_unpublish() - take a name back
- *
- * Those who hold the buffer keep it.
- *
- * Return: 0; -ENOENT: there is no such name, or none that this user may open; -EPERM: another user
- * published it; -EINVAL; -ENOTCONN; -EPROTO.
- */
-int dmabufd_unpublish(dmabufd *d, const char *name);
 
 /**
  * dmabufd_free() - give up a buffer
@@ -472,53 +367,11 @@ int dmabufd_segments_next(struct dmabufd_segments *segments, struct dmabufd_span
 int dmabufd_list(dmabufd *d, struct dmabufd_buffer_info **ret_list, size_t *ret_count);
 
 /**
- * dmabufd_names() - the names that this user may open or owns, in the order of strcmp()
- * @ret_list: malloc'ed array, free() it; NULL if there is none
- * @ret_count: entries
- * Return: 0; -ENOTCONN; -EPROTO; -ENOMEM.
- */
-int dmabufd_names(dmabufd *d, struct dmabufd_name_info **ret_list, size_t *ret_count);
-
-/**
  * dmabufd_get_status() - ask the daemon how it is
  * @ret: filled in on success
  * Return: 0; -ENOTCONN; -ENOMEM; -EPROTO.
  */
 int dmabufd_get_status(dmabufd *d, struct dmabufd_status *ret);
-
-/**
- * dmabufd_pool() - the daemon's pool: huge pages that it holds ready
- * @ret_list: malloc'ed array, free() it, a set for each size of huge page and NUMA node of the host;
- *            NULL if there is none
- * @ret_count: sets
- * Return: 0; -ENOTCONN; -EPROTO; -ENOMEM.
- */
-int dmabufd_pool(dmabufd *d, struct dmabufd_pool_set **ret_list, size_t *ret_count);
-
-/**
- * dmabufd_pool_resize() - how many pages a set of the pool is to hold ready
- * @page_size: bytes, 2097152 or 1073741824
- * @node: NUMA node
- * @pages: huge pages that the host has already (vm.nr_hugepages): the pool does not make them. 0: none
- * @ret: the set as it is at once: pages come and go afterwards. NULL is allowed
- *
- * For root and the user that runs the daemon.
- *
- * Return: 0; -EPERM: another user; -EOPNOTSUPP: no such size or node on this host; -E2BIG: more pages
- * than the host has; -EMFILE: more files than the daemon's limit of descriptors allows for;
- * -ESHUTDOWN; -ENOTCONN; -EPROTO; -ENOMEM.
- */
-int dmabufd_pool_resize(dmabufd *d, uint64_t page_size, uint32_t node, uint64_t pages,
-                        struct dmabufd_pool_set *ret);
-
-/**
- * dmabufd_pool_get_map() - where memory of the pool is
- *
- * For root and the user that runs the daemon: it tells of addresses that are not the caller's.
- *
- * Return: 0; -EPERM: another user; -ENOTCONN; -EPROTO; -ENOMEM.
- */
-int dmabufd_pool_get_map(dmabufd *d, struct dmabufd_pool_map *ret);
 
 /**
  * dmabufd_last_error() - why the last failed call of this thread failed
@@ -538,78 +391,13 @@ const char *dmabufd_access_string(enum dmabufd_access access);
 /** dmabufd_pin_string() - "none", "reference", "longterm"; "unknown" for any other number. */
 const char *dmabufd_pin_string(enum dmabufd_pin pin);
 
-/*
- * Events: what happens to a connection that no call asked for. A program that does not want to know
- * need not do anything: its calls fail with -ENOTCONN then.
- */
-
-/** What happened. There may be more kinds in the future: ignore what you do not know. */
-enum dmabufd_event_kind {
-    /** The daemon is being stopped and will end the connection, at once or nearly so: stop devices.
-     *  It may be lost without this. */
-    DMABUFD_EVENT_ENDING = 1,
-    /** The connection has ended. The daemon, or the kernel on its behalf, unpins what was held through
-     *  it. There is one for each connection; make another connection to go on. */
-    DMABUFD_EVENT_LOST = 2,
-    /** A buffer is revoked: its addresses may belong to other memory by now, and no device may use
-     *  them. It does not translate any more. Its memory is this process's as before; free it with
-     *  dmabufd_free(). After LOST, one for each buffer, those of heaps too. */
-    DMABUFD_EVENT_REVOKED = 3,
-};
-
-/** struct dmabufd_event - begin with DMABUFD_EVENT_INIT */
-struct dmabufd_event {
-    size_t size; /**< of this struct: what the caller knows of */
-    enum dmabufd_event_kind kind;
-    uint64_t buffer;    /**< REVOKED: dmabufd_buffer_id() of it, else 0 */
-    void *data;         /**< REVOKED: dmabufd_buffer_data() of it, else NULL */
-    uint64_t data_size; /**< REVOKED: dmabufd_buffer_size() of it, else 0 */
-    const char *reason; /**< a sentence, never NULL; valid until dmabufd_disconnect() */
-};
-
-#define DMABUFD_EVENT_INIT                                                            \
-    {                                                                                 \
-        sizeof(struct dmabufd_event), (enum dmabufd_event_kind)0, 0, (void *)0, 0, "" \
-    }
-
-/**
- * dmabufd_event_fd() - a descriptor to poll(2) for events
- *
- * It is readable (POLLIN) while dmabufd_dispatch() has something to tell or to look at; that is not
- * always an event, because replies to calls of other threads come the same way. Do nothing else
- * with it: it stays the library's, is closed by dmabufd_disconnect(), and in a child after fork().
- * Each call on a connection returns the same one. One that was told everything is not readable.
- *
- * Return: the descriptor, close-on-exec; -EMFILE, -ENFILE or -ENOMEM; -ENOTCONN: this is a child.
- */
-int dmabufd_event_fd(dmabufd *d);
-
-/**
- * dmabufd_dispatch() - take note of what the daemon sent, and of the next event
- * @ret: its size is set; the rest is filled in, as far as the caller knows it, if there is one
- *
- *     struct dmabufd_event event = DMABUFD_EVENT_INIT;
- *
- *     while (dmabufd_dispatch(d, &event) > 0)
- *         if (event.kind == DMABUFD_EVENT_ENDING || event.kind == DMABUFD_EVENT_REVOKED)
- *             stop_devices();
- *
- * Never waits, nor needs dmabufd_event_fd(). The loss of a connection is noticed by this and by
- * calls that talk to the daemon, nothing else: only from then on do its buffers not translate.
- *
- * Any thread may call it at any time, also while others are in calls that wait for the daemon; each
- * event is told once, to one of them. Events come in the order ENDING, LOST, REVOKED, and after all
- * replies that the daemon sent before. A buffer that was freed before it was told of is left out.
- *
- * Return: 1: @ret is one, there may be more; 0: nothing (more) happened; -EINVAL: the size is less
- * than that of the first version; -ENOTCONN: this is a child of the process that connected.
- */
-int dmabufd_dispatch(dmabufd *d, struct dmabufd_event *ret);
-
 #ifdef __cplusplus
 }
 #endif
 
+#include <dmabufd-event.h>
 #include <dmabufd-heap.h>
+#include <dmabufd-pool.h>
+#include <dmabufd-sharing.h>
 
 #endif

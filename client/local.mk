@@ -28,8 +28,8 @@ libclient_la_SOURCES = \
 	client/translate.c
 libclient_la_LIBADD = libproto.la
 
-include_HEADERS += client/dmabufd.h client/dmabufd-heap.h client/dmabufd-inline.h \
-	common/dmabufd-types.h
+include_HEADERS += client/dmabufd.h client/dmabufd-event.h client/dmabufd-heap.h \
+	client/dmabufd-inline.h client/dmabufd-pool.h client/dmabufd-sharing.h common/dmabufd-types.h
 
 # Everything is in libclient.la, which tests link too. Current, revision, age: a release that adds
 # symbols is current+1:0:age+1, and adds a node to libdmabufd.sym; one that changes none is +1 in

@@ -337,6 +337,12 @@ int channel_send(struct channel *channel, const void *bytes, size_t size, struct
     return 0;
 }
 
+void channel_send_ahead(const struct channel *channel, const void *bytes, size_t size)
+{
+    if (!channel->closing)
+        wire_send(channel->fd, bytes, size, NULL);
+}
+
 size_t channel_queued(const struct channel *channel)
 {
     return channel->queued;

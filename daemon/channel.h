@@ -66,6 +66,13 @@ struct channel *channel_free(struct channel *channel);
  */
 int channel_send(struct channel *channel, const void *bytes, size_t size, struct wire_fds *fds);
 
+/**
+ * channel_send_ahead() - send a datagram now or never, ahead of what is queued
+ *
+ * For a last word, after which nothing of the queue will be sent.
+ */
+void channel_send_ahead(const struct channel *channel, const void *bytes, size_t size);
+
 /** channel_queued() - datagrams not sent yet. */
 size_t channel_queued(const struct channel *channel);
 

@@ -2,7 +2,8 @@
 AM_TESTS_ENVIRONMENT = CMOCKA_MESSAGE_OUTPUT=TAP; export CMOCKA_MESSAGE_OUTPUT; \
 	DMABUFD_BUILD_DIR='$(abs_top_builddir)'; export DMABUFD_BUILD_DIR;
 TEST_EXTENSIONS = .sh
-EXTRA_DIST += tests/tap
+# The one in C++ is built by scripts/check.
+EXTRA_DIST += tests/tap tests/installed/everything.cc
 LOG_COMPILER = $(top_srcdir)/tests/tap
 LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
 SH_LOG_DRIVER = $(LOG_DRIVER)

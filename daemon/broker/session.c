@@ -233,19 +233,21 @@ void sessions_free(struct broker *broker)
 
 void sessions_tell_ending(struct broker *broker)
 {
+    Dmabufd__Proto__Event event = DMABUFD__PROTO__EVENT__INIT;
+    proto_reply reply = DMABUFD__PROTO__REPLY__INIT;
+    static unsigned char bytes[PROTO_REPLY_MAX];
     struct session *session;
     uint32_t cursor = 0;
+    ssize_t size;
 
-    while ((session = slots_next(&broker->sessions, &cursor))) {
-        Dmabufd__Proto__Event event = DMABUFD__PROTO__EVENT__INIT;
-        proto_reply reply = DMABUFD__PROTO__REPLY__INIT;
-
-        if (!session->events)
-            continue;
-        event.kind = DMABUFD__PROTO__EVENT_KIND__EVENT_ENDING;
-        reply.body_case = DMABUFD__PROTO__REPLY__BODY_EVENT;
-        reply.event = &event;
-        session_reply(session, &reply, NULL);
+    event.kind = DMABUFD__PROTO__EVENT_KIND__EVENT_ENDING;
+    reply.body_case = DMABUFD__PROTO__REPLY__BODY_EVENT;
+    reply.event = &event;
+    size = message_encode_reply(&reply, bytes);
+    while (size > 0 && (session = slots_next(&broker->sessions, &cursor))) {
+        /* Replies that wait for the client to read do not reach it any more. */
+        if (session->events)
+            channel_send_ahead(session->channel, bytes, (size_t)size);
     }
 }
 

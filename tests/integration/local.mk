@@ -4,8 +4,10 @@ libharness_la_SOURCES = \
 	tests/integration/bystander.c tests/integration/bystander.h \
 	tests/integration/group.c tests/integration/group.h \
 	tests/integration/harness.c tests/integration/harness.h \
+	tests/integration/ledger.c tests/integration/ledger.h \
 	tests/integration/locked.c tests/integration/locked.h \
 	tests/integration/notify.c tests/integration/notify.h \
+	tests/integration/players.c tests/integration/players.h \
 	tests/integration/raw.c tests/integration/raw.h \
 	tests/integration/ready.c tests/integration/ready.h
 libharness_la_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
@@ -197,6 +199,12 @@ TESTS += tests/integration/test-events
 tests_integration_test_events_SOURCES = tests/integration/test-events.c
 tests_integration_test_events_CPPFLAGS = $(integration_cppflags)
 tests_integration_test_events_LDADD = libharness.la
+
+check_PROGRAMS += tests/integration/test-threads
+TESTS += tests/integration/test-threads
+tests_integration_test_threads_SOURCES = tests/integration/test-threads.c
+tests_integration_test_threads_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_threads_LDADD = libharness.la
 
 check_PROGRAMS += tests/integration/test-options
 TESTS += tests/integration/test-options

@@ -44,7 +44,8 @@ unit_programs = \
 	tests/unit/test-memfd \
 	tests/unit/test-memory \
 	tests/unit/test-memory-foreign \
-	tests/unit/test-message \
+	tests/unit/test-message-reply \
+	tests/unit/test-message-request \
 	tests/unit/test-names \
 	tests/unit/test-nodes \
 	tests/unit/test-offenders \
@@ -179,9 +180,15 @@ tests_unit_test_memory_foreign_SOURCES = tests/unit/test-memory-foreign.c
 tests_unit_test_memory_foreign_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_memory_foreign_LDADD = $(unit_ldadd)
 
-tests_unit_test_message_SOURCES = tests/unit/test-message.c
-tests_unit_test_message_CPPFLAGS = $(unit_cppflags)
-tests_unit_test_message_LDADD = $(unit_ldadd)
+tests_unit_test_message_reply_SOURCES = tests/unit/test-message-reply.c \
+	tests/unit/exact.c tests/unit/exact.h
+tests_unit_test_message_reply_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_message_reply_LDADD = $(unit_ldadd)
+
+tests_unit_test_message_request_SOURCES = tests/unit/test-message-request.c \
+	tests/unit/exact.c tests/unit/exact.h
+tests_unit_test_message_request_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_message_request_LDADD = $(unit_ldadd)
 
 tests_unit_test_names_SOURCES = tests/unit/test-names.c
 tests_unit_test_names_CPPFLAGS = $(unit_cppflags)

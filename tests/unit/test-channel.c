@@ -152,6 +152,22 @@ static void one_unread_lets_plain_ones_pass(void **state)
     assert_int_equal(end_peer_reads(false), 'd');
 }
 
+static void last_word_does_not_wait(void **state)
+{
+    (void)state;
+    end_queue('1', true);
+    end_queue('2', true);
+    end_queue('3', false);
+    assert_int_equal(channel_queued(end_a.channel), 2);
+    channel_send_ahead(end_a.channel, "!", 1);
+    assert_int_equal(channel_queued(end_a.channel), 2);
+    assert_int_equal(end_peer_reads(true), '1');
+    assert_int_equal(end_peer_reads(false), '!');
+    end_pump();
+    assert_int_equal(end_peer_reads(true), '2');
+    assert_int_equal(end_peer_reads(false), '3');
+}
+
 static void one_unread_for_long(void **state)
 {
     (void)state;
@@ -298,6 +314,7 @@ int main(void)
         TEST(queues_in_order),
         ONE_UNREAD(one_unread_holds_back),
         ONE_UNREAD(one_unread_lets_plain_ones_pass),
+        ONE_UNREAD(last_word_does_not_wait),
         ONE_UNREAD(one_unread_for_long),
         ONE_UNREAD(one_unread_looks_while_the_kernel_drops),
         ONE_UNREAD(queued_descriptors_are_closed),
