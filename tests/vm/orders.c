@@ -10,6 +10,7 @@
 #include "tests/integration/harness.h"
 
 #define BATCH_MAX 64U
+#define HALF_PAGE UINT64_C(2048)
 
 /* "Copy this for me": from a client to the root side. */
 struct order {
@@ -83,18 +84,20 @@ int order_range(int sock, dmabufd_buffer *source, uint64_t source_offset,
     return flush(&batch);
 }
 
-static int add_edge(struct batch *batch, dmabufd_buffer *from, dmabufd_buffer *to, uint64_t at)
+/* Bytes around @at of one buffer to those around @to_at of the other. */
+static int add_edge(struct batch *batch, dmabufd_buffer *from, uint64_t at, dmabufd_buffer *to,
+                    uint64_t to_at)
 {
-    return add_range(batch, from, at - ORDER_EDGE, to, at - ORDER_EDGE, 2 * ORDER_EDGE);
+    return add_range(batch, from, at - ORDER_EDGE, to, to_at - ORDER_EDGE, 2 * ORDER_EDGE);
 }
 
-static int check_edge(dmabufd_buffer *to, uint64_t at, unsigned int seed)
+static int check_edge(uint64_t at, dmabufd_buffer *to, uint64_t to_at, unsigned int seed)
 {
-    const unsigned char *data = dmabufd_buffer_data(to);
+    const unsigned char *data = (unsigned char *)dmabufd_buffer_data(to) + to_at - ORDER_EDGE;
 
-    for (uint64_t i = at - ORDER_EDGE; i < at + ORDER_EDGE; i++)
-        CHECK(data[i] == order_pattern(i, seed));
-    CHECK(data[at - ORDER_EDGE - 1] == 0 && data[at + ORDER_EDGE] == 0);
+    for (uint64_t i = 0; i < 2 * ORDER_EDGE; i++)
+        CHECK(data[i] == order_pattern(at - ORDER_EDGE + i, seed));
+    CHECK(data[-1] == 0 && data[2 * ORDER_EDGE] == 0);
     return 0;
 }
 
@@ -102,8 +105,8 @@ int order_edge(int sock, dmabufd_buffer *from, dmabufd_buffer *to, uint64_t at, 
 {
     struct batch batch = { .sock = sock };
 
-    CHECK(add_edge(&batch, from, to, at) == 0 && flush(&batch) == 0);
-    return check_edge(to, at, seed);
+    CHECK(add_edge(&batch, from, at, to, at) == 0 && flush(&batch) == 0);
+    return check_edge(at, to, at, seed);
 }
 
 int order_places(int sock, dmabufd_buffer *from, dmabufd_buffer *to, size_t most)
@@ -124,78 +127,77 @@ int order_places(int sock, dmabufd_buffer *from, dmabufd_buffer *to, size_t most
     return 0;
 }
 
-/* Where a span of either ends and another begins, in order, each place once. Return: how many. */
-static size_t boundaries_of(dmabufd_buffer *a, dmabufd_buffer *b, uint64_t *places)
+/* Offsets at which a span ends and the next begins, @most of them: then the first, the last, and what
+ * chance picks. The caller frees them. */
+static int boundaries_of(dmabufd_buffer *buffer, size_t most, uint64_t **ret, size_t *ret_count)
 {
-    size_t a_count, b_count, count = 0;
-    const struct dmabufd_span *in_a = dmabufd_buffer_spans(a, &a_count);
-    const struct dmabufd_span *in_b = dmabufd_buffer_spans(b, &b_count);
+    size_t spans_count, count;
+    const struct dmabufd_span *spans = dmabufd_buffer_spans(buffer, &spans_count);
+    uint64_t *places = calloc(spans_count, sizeof(*places));
 
-    for (size_t i = 1, j = 1; i < a_count || j < b_count;) {
-        uint64_t next_a = i < a_count ? in_a[i].offset : UINT64_MAX;
-        uint64_t next_b = j < b_count ? in_b[j].offset : UINT64_MAX;
-
-        places[count++] = next_a < next_b ? next_a : next_b;
-        i += next_a <= next_b;
-        j += next_b <= next_a;
-    }
-    return count;
-}
-
-/* The first two of @most are the first and the last one; the rest is by chance. */
-static void pick(uint64_t *places, size_t count, size_t most)
-{
-    unsigned int seed = (unsigned int)time(NULL) ^ (unsigned int)getpid() << 16;
-    const char *given = getenv("DMABUFD_TEST_SEED");
-
-    if (given)
-        seed = (unsigned int)strtoul(given, NULL, 0);
-    fprintf(stderr, "# %zu of %zu boundaries, DMABUFD_TEST_SEED=%u\n", most, count, seed);
-    srandom(seed);
-    for (size_t i = 1; i < most; i++) {
+    CHECK(places);
+    count = spans_count - 1;
+    for (size_t i = 0; i < count; i++)
+        places[i] = spans[i + 1].offset;
+    for (size_t i = 1; i < most && count > most; i++) {
         size_t other = i == 1 ? count - 1 : i + (size_t)random() % (count - i);
         uint64_t place = places[other];
 
         places[other] = places[i];
         places[i] = place;
     }
+    *ret = places;
+    *ret_count = count < most ? count : most;
+    return 0;
 }
 
-static int copy_and_check(int sock, dmabufd_buffer *from, dmabufd_buffer *to,
-                          const uint64_t *places, size_t count)
+/* Where one of the buffers has a boundary the other one is copied from, or to, half a page further on:
+ * it would be no proof of either if both had one. */
+static int cross(int sock, dmabufd_buffer *from, uint64_t ahead, dmabufd_buffer *to,
+                 uint64_t to_ahead, const uint64_t *places, size_t count)
 {
     unsigned char *data = dmabufd_buffer_data(to);
     struct batch batch = { .sock = sock };
 
     for (size_t i = 0; i < count; i++)
-        CHECK(add_edge(&batch, from, to, places[i]) == 0);
+        CHECK(add_edge(&batch, from, places[i] + ahead, to, places[i] + to_ahead) == 0);
     CHECK(flush(&batch) == 0);
     for (size_t i = 0; i < count; i++) {
-        CHECK(check_edge(to, places[i], 1) == 0);
-        memset(data + places[i] - ORDER_EDGE, 0, 2 * (size_t)ORDER_EDGE);
+        uint64_t at = places[i] + to_ahead;
+
+        CHECK(check_edge(places[i] + ahead, to, at, 1) == 0);
+        memset(data + at - ORDER_EDGE, 0, 2 * (size_t)ORDER_EDGE);
     }
     /* And nowhere else did anything arrive. */
     CHECK(data[0] == 0 && memcmp(data, data + 1, dmabufd_buffer_size(to) - 1) == 0);
     return 0;
 }
 
+static unsigned int choose_seed(void)
+{
+    const char *given = getenv("DMABUFD_TEST_SEED");
+    unsigned int seed = (unsigned int)time(NULL) ^ (unsigned int)getpid() << 16;
+
+    return given ? (unsigned int)strtoul(given, NULL, 0) : seed;
+}
+
 int order_boundaries(int sock, dmabufd_buffer *from, dmabufd_buffer *to, size_t most)
 {
-    size_t in_from, in_to, count;
-    uint64_t *places;
+    unsigned int seed = choose_seed();
+    uint64_t *in_from = NULL, *in_to = NULL;
+    size_t from_count, to_count;
     int r;
 
-    dmabufd_buffer_spans(from, &in_from);
-    dmabufd_buffer_spans(to, &in_to);
-    places = calloc(in_from + in_to, sizeof(*places));
-    CHECK(places);
-    count = boundaries_of(from, to, places);
-    if (count > most) {
-        pick(places, count, most);
-        count = most;
-    }
-    r = copy_and_check(sock, from, to, places, count);
-    free(places);
+    srandom(seed);
+    CHECK(boundaries_of(from, most, &in_from, &from_count) == 0);
+    CHECK(boundaries_of(to, most, &in_to, &to_count) == 0);
+    fprintf(stderr, "# across %zu and %zu boundaries, DMABUFD_TEST_SEED=%u\n", from_count, to_count,
+            seed);
+    r = cross(sock, from, 0, to, HALF_PAGE, in_from, from_count);
+    if (r == 0)
+        r = cross(sock, from, HALF_PAGE, to, 0, in_to, to_count);
+    free(in_from);
+    free(in_to);
     return r;
 }
 

@@ -33,8 +33,8 @@ int order_edge(int sock, dmabufd_buffer *from, dmabufd_buffer *to, uint64_t at, 
 int order_places(int sock, dmabufd_buffer *from, dmabufd_buffer *to, size_t most);
 
 /**
- * order_boundaries() - order_edge() at every boundary between spans of either buffer
- * @most: at least 2: if there are more, the first, the last and random ones between
+ * order_boundaries() - the bytes around every boundary between spans of @from, then of @to
+ * @most: at least 2; of a buffer that has more of them the first, the last and random ones
  *
  * And nothing but these bytes comes over. @from was filled with seed 1, @to is zero, and again then.
  * The seed of what is random is printed, and taken from DMABUFD_TEST_SEED.

@@ -26,8 +26,8 @@
 #define MIB (UINT64_C(1) << 20)
 /* edu takes 100 ms for a transfer: several of them work at the same time. */
 #define EDUS_MAX 8U
-/* Of those that buffers have, if they have more. */
-#define BOUNDARIES_MAX 130U
+/* Of each buffer, if it has more. */
+#define BOUNDARIES_MAX 65U
 
 #define HUGE (2 * MIB)
 
