@@ -25,10 +25,10 @@ tests_integration_test_addresses_CPPFLAGS = $(integration_cppflags)
 tests_integration_test_addresses_LDADD = libharness.la
 
 # Run in the virtual machine, see tests/vm/boots/main.boot.
-check_PROGRAMS += tests/vm/test-collision
-tests_vm_test_collision_SOURCES = tests/vm/test-collision.c
-tests_vm_test_collision_CPPFLAGS = $(integration_cppflags)
-tests_vm_test_collision_LDADD = libharness.la
+check_PROGRAMS += tests/vm/test-inode-number
+tests_vm_test_inode_number_SOURCES = tests/vm/test-inode-number.c
+tests_vm_test_inode_number_CPPFLAGS = $(integration_cppflags)
+tests_vm_test_inode_number_LDADD = libharness.la
 check_PROGRAMS += tests/vm/test-dma
 tests_vm_test_dma_SOURCES = tests/vm/test-dma.c tests/vm/orders.c tests/vm/orders.h
 tests_vm_test_dma_CPPFLAGS = $(integration_cppflags)

@@ -24,7 +24,7 @@ programs=(
     tests/integration/test-pool
     tests/integration/test-nodes
     tests/integration/test-register
-    tests/vm/test-collision
+    tests/vm/test-inode-number
     tests/integration/test-sharing
     tests/integration/test-names
     tests/integration/test-ring
