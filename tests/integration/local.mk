@@ -2,6 +2,7 @@
 check_LTLIBRARIES += libharness.la
 libharness_la_SOURCES = \
 	tests/integration/bystander.c tests/integration/bystander.h \
+	tests/integration/counters.c tests/integration/counters.h \
 	tests/integration/group.c tests/integration/group.h \
 	tests/integration/harness.c tests/integration/harness.h \
 	tests/integration/locked.c tests/integration/locked.h \
