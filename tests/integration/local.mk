@@ -34,7 +34,7 @@ check_PROGRAMS += tests/vm/test-dma
 tests_vm_test_dma_SOURCES = tests/vm/test-dma.c tests/vm/orders.c tests/vm/orders.h
 tests_vm_test_dma_CPPFLAGS = $(integration_cppflags)
 tests_vm_test_dma_LDADD = libharness.la tests/vm/libguest.la
-EXTRA_DIST += tests/vm/boots/main.boot
+EXTRA_DIST += tests/vm/boots/main.boot tests/vm/boots/pagemap.boot tests/vm/boots/requests.boot
 
 # See tests/vm/boots/lowmem.boot.
 check_PROGRAMS += tests/vm/test-lowmem

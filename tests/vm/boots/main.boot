@@ -18,12 +18,7 @@ environment=(
 needs=(dmabufd)
 programs=(
     tests/vm/test-dma
-    tests/integration/test-buffers
     tests/integration/test-addresses
-    tests/integration/test-constraints
-    tests/integration/test-pool
-    tests/integration/test-nodes
-    tests/integration/test-register
     tests/vm/test-inode-number
     tests/integration/test-sharing
     tests/integration/test-names
