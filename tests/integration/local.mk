@@ -2,6 +2,7 @@
 check_LTLIBRARIES += libharness.la
 libharness_la_SOURCES = \
 	tests/integration/bystander.c tests/integration/bystander.h \
+	tests/integration/counters.c tests/integration/counters.h \
 	tests/integration/group.c tests/integration/group.h \
 	tests/integration/harness.c tests/integration/harness.h \
 	tests/integration/ledger.c tests/integration/ledger.h \
@@ -28,15 +29,15 @@ tests_integration_test_addresses_CPPFLAGS = $(integration_cppflags)
 tests_integration_test_addresses_LDADD = libharness.la
 
 # Run in the virtual machine, see tests/vm/boots/main.boot.
-check_PROGRAMS += tests/vm/test-collision
-tests_vm_test_collision_SOURCES = tests/vm/test-collision.c
-tests_vm_test_collision_CPPFLAGS = $(integration_cppflags)
-tests_vm_test_collision_LDADD = libharness.la
+check_PROGRAMS += tests/vm/test-inode-number
+tests_vm_test_inode_number_SOURCES = tests/vm/test-inode-number.c
+tests_vm_test_inode_number_CPPFLAGS = $(integration_cppflags)
+tests_vm_test_inode_number_LDADD = libharness.la
 check_PROGRAMS += tests/vm/test-dma
 tests_vm_test_dma_SOURCES = tests/vm/test-dma.c tests/vm/orders.c tests/vm/orders.h
 tests_vm_test_dma_CPPFLAGS = $(integration_cppflags)
 tests_vm_test_dma_LDADD = libharness.la tests/vm/libguest.la
-EXTRA_DIST += tests/vm/boots/main.boot
+EXTRA_DIST += tests/vm/boots/main.boot tests/vm/boots/pagemap.boot tests/vm/boots/requests.boot
 
 # See tests/vm/boots/donor.boot and contract-iommu.boot.
 check_PROGRAMS += tests/vm/test-donor

@@ -4,7 +4,7 @@
  * whatever way it holds it; another user has its own; and what is refused names the user's limit and
  * usage, nobody else's.
  *
- * Half of --memory-limit if not told otherwise. Needs root for more than one user.
+ * Half of --memory-limit if not told otherwise. Needs root for more than one user. Against any backend.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +22,7 @@ static struct daemon daemon_of_test;
 
 static void start(const char *const *args)
 {
-    daemon_start_with(&daemon_of_test, "fake", args);
+    daemon_start(&daemon_of_test, args);
 }
 
 static int clean_up(void **state)

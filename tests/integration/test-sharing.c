@@ -2,7 +2,7 @@
 /*
  * Buffers that pass from process to process by descriptor: what a read-only one lets its holder do, as
  * another user who tries hard, and descriptors that look like a buffer's and are not. Against any
- * backend. Names are test-names.c's, inode numbers tests/vm/test-collision.c's.
+ * backend. Names are test-names.c's, inode numbers tests/unit/test-store-find.c's.
  */
 #include <dmabufd.h>
 #include <errno.h>

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Contract: what stops a device's DMA without an IOMMU, and what only looks as if it did: bus
- * mastering, reset, closing, and binding again.
+ * mastering, reset, closing, binding again, and taking its driver away.
  */
 #include "tests/vm/contract.h"
 
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -159,6 +163,137 @@ static void bind_does_not_stop_a_transfer(void **state)
     drop_pages(&pages);
 }
 
+/* ---- row 52: the driver is taken away from under an open device ---- */
+
+static int unbind_driver(void *arg)
+{
+    struct context *context = arg;
+
+    close(context->cdev);
+    close(context->iommufd);
+    return pci_unbind(&context->bdf);
+}
+
+static bool has_ended(pid_t pid, int *ret_status)
+{
+    pid_t r = waitpid(pid, ret_status, WNOHANG);
+
+    assert_true(r == 0 || r == pid);
+    return r == pid;
+}
+
+static void pause_ms(long ms)
+{
+    const struct timespec pause = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+
+    nanosleep(&pause, NULL);
+}
+
+static pid_t start_unbinding(struct context *context)
+{
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(-unbind_driver(context));
+    return pid;
+}
+
+/* "dmabufctl device unbind --force" waits because of it. */
+static void row_52_unbind_waits_for_the_last_descriptor(void **state)
+{
+    struct context *context = *state;
+    uint32_t flags;
+    char path[300], gone[300];
+    int status = -1;
+    pid_t pid;
+
+    assert_int_equal(vfio_path(&context->bdf, path, sizeof(path)), 0);
+    pid = start_unbinding(context);
+    for (int i = 0; i < 500 && vfio_path(&context->bdf, gone, sizeof(gone)) == 0; i++)
+        pause_ms(10);
+    assert_int_equal(vfio_open(&context->bdf), -ENOENT);
+    assert_int_equal(open(path, O_RDWR | O_CLOEXEC), -1);
+    assert_int_equal(errno, ENOENT);
+    pause_ms(1000);
+    assert_false(has_ended(pid, &status));
+    /* Whoever has it open goes on, with all it can do. */
+    assert_int_equal(vfio_info_flags(context->cdev, &flags), 0);
+    assert_int_equal(vfio_set_bus_master(context->cdev, true), 0);
+    assert_int_equal(vfio_attach(context->cdev, context->ioas, NULL), 0);
+    close(context->cdev);
+    context->cdev = -1;
+    for (int i = 0; i < 500 && !has_ended(pid, &status); i++)
+        pause_ms(10);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_false(pci_command(&context->bdf) & ABI_PCI_COMMAND_MASTER);
+    assert_int_equal(pci_bind_vfio(&context->bdf), 0);
+}
+
+/* ---- row 53: a device's own memory, given to another one ---- */
+
+#define VFIO_FEATURE         _IO(ABI_VFIO_TYPE, 117)
+#define VFIO_FEATURE_GET     (UINT32_C(1) << 16)
+#define VFIO_FEATURE_DMA_BUF UINT32_C(11)
+
+/* A dma-buf of the first page of BAR 0; or a negative errno. */
+static int export_bar(int cdev)
+{
+    struct {
+        uint32_t argsz, flags;
+        uint32_t region, open_flags, buffer_flags, ranges;
+        uint64_t offset, length;
+    } feature = {
+        .argsz = sizeof(feature),
+        .flags = VFIO_FEATURE_GET | VFIO_FEATURE_DMA_BUF,
+        .region = ABI_VFIO_PCI_BAR0_REGION_INDEX,
+        .open_flags = O_RDWR | O_CLOEXEC,
+        .ranges = 1,
+        .length = GUEST_PAGE,
+    };
+    int fd = ioctl(cdev, VFIO_FEATURE, &feature);
+
+    return fd < 0 ? -errno : fd;
+}
+
+/* The daemon's sentence about EINVAL of GET_PA rests on it. */
+static void row_53_reset_revokes_memory_of_the_device(void **state)
+{
+    struct context context = { .bdf = nvme, .pins_before = pinned_pages() };
+    uint64_t iova, length = GUEST_PAGE, pa = 0;
+    char resource[128];
+    int fd;
+
+    (void)state;
+    context.iommufd = iommufd_open();
+    context.cdev = vfio_open(&nvme);
+    assert_int_equal(vfio_bind(context.cdev, context.iommufd, &context.devid), 0);
+    assert_int_equal(ioas_alloc(context.iommufd, &context.ioas), 0);
+    assert_int_equal(hwpt_alloc(context.iommufd, context.devid, context.ioas, 0, &context.hwpt), 0);
+    assert_int_equal(pci_attribute(&nvme, "resource", resource, sizeof(resource)), 0);
+    fd = export_bar(context.cdev);
+    assert_true(fd >= 0);
+
+    iova = mapped(&context, fd, GUEST_PAGE);
+    assert_int_equal(pa_of(&context, iova), strtoull(resource, NULL, 16));
+    assert_int_equal(new_pins(&context), 0);
+    assert_int_equal(vfio_reset(context.cdev), 0);
+    assert_int_equal(get_pa(context.iommufd, context.ioas, iova, &length, &pa), -EINVAL);
+    /* For good: only another mapping has the address again. */
+    length = GUEST_PAGE;
+    assert_int_equal(get_pa(context.iommufd, context.ioas, iova, &length, &pa), -EINVAL);
+    length = GUEST_PAGE;
+    assert_int_equal(unmap(context.iommufd, context.ioas, iova, &length), 0);
+    iova = mapped(&context, fd, GUEST_PAGE);
+    assert_int_equal(pa_of(&context, iova), strtoull(resource, NULL, 16));
+    close(fd);
+    close(context.cdev);
+    length = GUEST_PAGE;
+    assert_int_equal(get_pa(context.iommufd, context.ioas, iova, &length, &pa), -EINVAL);
+    close(context.iommufd);
+}
+
 static int setup(void **state)
 {
     if (contract_group_setup(state) < 0 || pci_find(PCI_ID_NVME, 0, &nvme) < 0)
@@ -174,6 +309,8 @@ int main(void)
         WITH_HWPT(row_47_dma_goes_where_get_pa_says),
         ATTACHED(row_47_unmap_does_not_stop_dma),
         WITH_HWPT(bind_does_not_stop_a_transfer),
+        BOUND(row_52_unbind_waits_for_the_last_descriptor),
+        cmocka_unit_test(row_53_reset_revokes_memory_of_the_device),
         cmocka_unit_test(nothing_stays_pinned),
     };
 

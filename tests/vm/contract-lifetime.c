@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "proto/wire.h"
+
 #define SIZE  (16 * GUEST_PAGE)
 #define PAGES 16
 
@@ -153,47 +155,6 @@ struct estate {
     uint64_t memory_iova;
 };
 
-static int send_fds(int to, const struct estate *estate, const int fds[2])
-{
-    union {
-        char room[CMSG_SPACE(2 * sizeof(int))];
-        struct cmsghdr align;
-    } control = { .room = "" };
-    struct iovec iov = { .iov_base = (void *)(uintptr_t)estate, .iov_len = sizeof(*estate) };
-    struct msghdr msg = {
-        .msg_iov = &iov,
-        .msg_iovlen = 1,
-        .msg_control = control.room,
-        .msg_controllen = sizeof(control.room),
-    };
-    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-
-    cmsg->cmsg_level = SOL_SOCKET;
-    cmsg->cmsg_type = SCM_RIGHTS;
-    cmsg->cmsg_len = CMSG_LEN(2 * sizeof(int));
-    memcpy(CMSG_DATA(cmsg), fds, 2 * sizeof(int));
-    return sendmsg(to, &msg, 0) < 0 ? -errno : 0;
-}
-
-static void receive_fds(int from, struct estate *estate, int fds[2])
-{
-    union {
-        char room[CMSG_SPACE(2 * sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    struct iovec iov = { .iov_base = estate, .iov_len = sizeof(*estate) };
-    struct msghdr msg = {
-        .msg_iov = &iov,
-        .msg_iovlen = 1,
-        .msg_control = control.room,
-        .msg_controllen = sizeof(control.room),
-    };
-
-    assert_int_equal(recvmsg(from, &msg, MSG_CMSG_CLOEXEC), sizeof(*estate));
-    assert_non_null(CMSG_FIRSTHDR(&msg));
-    memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&msg)), 2 * sizeof(int));
-}
-
 /* In a process of its own: an area of a file, one of its memory; hands the descriptors over. */
 static int live_and_die(void *arg)
 {
@@ -201,24 +162,24 @@ static int live_and_die(void *arg)
     struct estate estate = { 0 };
     uint64_t length = GUEST_PAGE;
     uint32_t devid;
-    int fds[2] = { iommufd_open(), vfio_open(&contract_edu) };
+    const struct wire_fds fds = { .fd = { iommufd_open(), vfio_open(&contract_edu) }, .count = 2 };
     int file = memfd_create("file", MFD_CLOEXEC);
     void *memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     int r = ftruncate(file, (off_t)SIZE);
 
     if (r == 0)
-        r = vfio_bind(fds[1], fds[0], &devid);
+        r = vfio_bind(fds.fd[1], fds.fd[0], &devid);
     if (r == 0)
-        r = ioas_alloc(fds[0], &estate.ioas);
+        r = ioas_alloc(fds.fd[0], &estate.ioas);
     if (r == 0)
-        r = vfio_attach(fds[1], estate.ioas, NULL);
+        r = vfio_attach(fds.fd[1], estate.ioas, NULL);
     if (r == 0)
-        r = map_file(fds[0], estate.ioas, file, 0, SIZE, MAP_RW, &estate.file_iova);
+        r = map_file(fds.fd[0], estate.ioas, file, 0, SIZE, MAP_RW, &estate.file_iova);
     if (r == 0)
-        r = map_memory(fds[0], estate.ioas, memory, SIZE, MAP_RW, &estate.memory_iova);
+        r = map_memory(fds.fd[0], estate.ioas, memory, SIZE, MAP_RW, &estate.memory_iova);
     if (r == 0)
-        r = get_pa(fds[0], estate.ioas, estate.file_iova, &length, &estate.file_pa);
-    return r ? r : send_fds(to, &estate, fds);
+        r = get_pa(fds.fd[0], estate.ioas, estate.file_iova, &length, &estate.file_pa);
+    return r ? r : wire_send(to, &estate, sizeof(estate), &fds);
 }
 
 struct inheritance {
@@ -228,17 +189,18 @@ struct inheritance {
 
 static void inherit(struct inheritance *to)
 {
+    struct wire_fds fds = WIRE_FDS_NONE;
     int pair[2];
-    int fds[2];
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
     to->context.pins_before = pinned_pages();
     assert_int_equal(in_child(live_and_die, &pair[1]), 0);
-    receive_fds(pair[0], &to->estate, fds);
+    assert_int_equal(wire_recv(pair[0], &to->estate, sizeof(to->estate), &fds), sizeof(to->estate));
+    assert_int_equal(fds.count, 2);
     close(pair[0]);
     close(pair[1]);
-    to->context.iommufd = fds[0];
-    to->context.cdev = fds[1];
+    to->context.iommufd = wire_fds_take(&fds, 0);
+    to->context.cdev = wire_fds_take(&fds, 1);
     to->context.ioas = to->estate.ioas;
     assert_int_equal(new_pins(&to->context), 2 * PAGES);
 }

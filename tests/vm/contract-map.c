@@ -67,6 +67,29 @@ static void row_13_attach_pins_what_is_mapped(void **state)
     close(fd);
 }
 
+/* What tests of the daemon rest on: with a domain, each mapping is one of pinned pages, and until it is
+ * gone it shows in two counts that are kept apart. */
+static void mapping_shows_in_two_counts(void **state)
+{
+    struct context *context = *state;
+    long charged = number_in("/proc/self/status", "VmPin");
+    int fd = memfd_sized(2 * GUEST_PAGE, 0);
+    uint64_t length = GUEST_PAGE, iova;
+
+    mapped(context, fd, 2 * GUEST_PAGE);
+    assert_int_equal(map_file(context->iommufd, context->ioas, fd, 0, GUEST_PAGE, MAP_RW, &iova),
+                     0);
+    close(fd);
+    assert_int_equal(new_pins(context), 3);
+    assert_int_equal(number_in("/proc/self/status", "VmPin"), charged + 12);
+    assert_int_equal(unmap(context->iommufd, context->ioas, iova, &length), 0);
+    assert_int_equal(new_pins(context), 2);
+    assert_int_equal(number_in("/proc/self/status", "VmPin"), charged + 8);
+    unmap_all(context);
+    assert_int_equal(new_pins(context), 0);
+    assert_int_equal(number_in("/proc/self/status", "VmPin"), charged);
+}
+
 static void row_14_wrong_file_shows_at_attach_only(void **state)
 {
     struct context *context = *state;
@@ -338,6 +361,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BOUND(row_12_map_without_domain_pins_nothing),
         BOUND(row_13_attach_pins_what_is_mapped),
+        ATTACHED(mapping_shows_in_two_counts),
         BOUND(row_14_wrong_file_shows_at_attach_only),
         BOUND(row_15_area_of_less_than_a_page),
         ATTACHED(row_26_seals_and_open_mode_are_not_looked_at),

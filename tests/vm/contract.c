@@ -25,6 +25,7 @@ int bound_setup(void **state)
 
     assert_non_null(context);
     context->pins_before = pinned_pages();
+    assert_true(context->pins_before >= 0);
     context->bdf = contract_edu;
     context->iommufd = iommufd_open();
     assert_true(context->iommufd >= 0);

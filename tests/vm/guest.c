@@ -32,32 +32,11 @@ int write_file(const char *path, const char *text)
 
 long number_in(const char *file, const char *key)
 {
-    char line[256];
-    long value = 0;
-    bool found = false;
-    FILE *f = fopen(file, "re");
+    int64_t value = counter_in(file, key);
 
-    assert_non_null(f);
-    while (!found && fgets(line, sizeof(line), f)) {
-        size_t n = strlen(key);
-
-        if (strncmp(line, key, n) || !strchr(" :\t", line[n]))
-            continue;
-        value = strtol(line + n + 1, NULL, 10);
-        found = true;
-    }
-    fclose(f);
-    if (!found)
+    if (value < 0)
         fail_msg("%s has no %s", file, key);
     return value;
-}
-
-long pinned_pages(void)
-{
-    /* Each CPU keeps small changes to itself; this collects them. */
-    assert_int_equal(write_file("/proc/sys/vm/stat_refresh", "1"), 0);
-    return number_in("/proc/vmstat", "nr_foll_pin_acquired") -
-           number_in("/proc/vmstat", "nr_foll_pin_released");
 }
 
 long kernel_taint(void)
@@ -98,13 +77,9 @@ void *memory_of(int fd, uint64_t size)
 
 uint64_t pagemap(const void *address)
 {
-    off_t at = (off_t)((uintptr_t)address / GUEST_PAGE * sizeof(uint64_t));
     uint64_t entry;
-    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 
-    assert_true(fd >= 0);
-    assert_int_equal(pread(fd, &entry, sizeof(entry), at), sizeof(entry));
-    close(fd);
+    assert_int_equal(pagemap_entry(0, (uintptr_t)address, &entry), 0);
     return entry;
 }
 

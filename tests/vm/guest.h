@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include "common/kernel-abi.h"
+#include "tests/integration/counters.h"
 
 #define GUEST_PAGE UINT64_C(0x1000)
 #define GUEST_2M   UINT64_C(0x200000)
@@ -109,14 +110,9 @@ void *memory_of(int fd, uint64_t size);
 
 /** pagemap() - this process's page table entry for @address as /proc/self/pagemap shows it */
 uint64_t pagemap(const void *address);
-#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
-#define PAGEMAP_FRAME   ((UINT64_C(1) << 55) - 1)
 
 /** physical() - physical address of @address, which must be present */
 uint64_t physical(const void *address);
-
-/** pinned_pages() - 4 KiB pages the kernel has pinned for DMA at this moment, system-wide */
-long pinned_pages(void);
 
 /** number_in() - the number after @key at the start of a line of @file; fails the test if none */
 long number_in(const char *file, const char *key);

@@ -19,6 +19,8 @@ EXTRA_DIST += \
 check_LTLIBRARIES += tests/vm/libguest.la
 tests_vm_libguest_la_SOURCES = \
 	common/kernel-abi.h \
+	tests/integration/counters.c \
+	tests/integration/counters.h \
 	tests/vm/contract.c \
 	tests/vm/contract.h \
 	tests/vm/guest-device.c \
@@ -58,7 +60,7 @@ tests_vm_contract_iommu_CPPFLAGS = $(guest_cppflags)
 tests_vm_contract_iommu_LDADD = $(guest_ldadd)
 tests_vm_contract_lifetime_SOURCES = tests/vm/contract-lifetime.c
 tests_vm_contract_lifetime_CPPFLAGS = $(guest_cppflags)
-tests_vm_contract_lifetime_LDADD = $(guest_ldadd)
+tests_vm_contract_lifetime_LDADD = $(guest_ldadd) libproto.la
 tests_vm_contract_map_SOURCES = tests/vm/contract-map.c
 tests_vm_contract_map_CPPFLAGS = $(guest_cppflags)
 tests_vm_contract_map_LDADD = $(guest_ldadd)

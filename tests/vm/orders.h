@@ -32,10 +32,22 @@ int order_edge(int sock, dmabufd_buffer *from, dmabufd_buffer *to, uint64_t at, 
  *  @to, and both ends. @from was filled with seed 1, @to is zero. */
 int order_places(int sock, dmabufd_buffer *from, dmabufd_buffer *to, size_t most);
 
+/**
+ * order_boundaries() - the bytes around every boundary between spans of @from, then of @to
+ * @most: at least 2; of a buffer that has more of them the first, the last and random ones
+ *
+ * And nothing but these bytes comes over. @from was filled with seed 1, @to is zero, and again then.
+ * The seed of what is random is printed, and taken from DMABUFD_TEST_SEED.
+ */
+int order_boundaries(int sock, dmabufd_buffer *from, dmabufd_buffer *to, size_t most);
+
 /** orders_end() - that was all. */
 int orders_end(int sock);
 
 /** orders_serve() - on the root side, until orders_end() or the client's end. */
 void orders_serve(struct edu *edu, int sock);
+
+/** orders_serve_by() - the same by several devices, which share the orders. */
+void orders_serve_by(struct edu *edus, size_t devices, int sock);
 
 #endif

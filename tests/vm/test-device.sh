@@ -79,9 +79,20 @@ names_the_holder() {
     device list && says "$holder \(sleep\)" &&
         refuses "driven by $holder \(sleep\).*--force" unbind "$edu"
 }
+# The kernel has the node away at once, and then waits for whoever has it open.
+force_waits() {
+    local waiting
+    dmabufctl device unbind --force "$edu" >"$work/out" 2>&1 &
+    waiting=$!
+    sleep 2
+    kill -0 "$waiting" && kill -0 "$holder" && [ ! -e /dev/vfio/devices/noiommu-vfio0 ] &&
+        ! says 'no driver now' || return 1
+    kill "$holder" && { wait "$holder" || true; } && holder= && wait "$waiting" &&
+        says 'no driver now' && has_driver '' && device bind "$edu" && has_driver vfio-pci
+}
 gives_back() {
-    kill "$holder" && { wait "$holder" || true; } && holder= && device unbind "$edu" &&
-        says 'no driver now' && [ ! -e /dev/vfio/devices/noiommu-vfio0 ] && has_driver ''
+    device unbind "$edu" && says 'no driver now' &&
+        [ ! -e /dev/vfio/devices/noiommu-vfio0 ] && has_driver ''
 }
 not_ours_is_refused() { refuses 'is not bound to vfio-pci' unbind "$edu"; }
 # The first is done although the second is refused.
@@ -103,6 +114,7 @@ check "its VFIO node is shown" shows_its_node
 check "JSON" tells_it_in_json
 check "only root may" only_root_may
 check "a device in use is not given back, and by whom it is used" names_the_holder
+check "with --force the end of its holder is waited for" force_waits
 check "unbind" gives_back
 check "what is not bound to vfio-pci is left alone" not_ours_is_refused
 check "several addresses, each by itself" each_by_itself
