@@ -254,12 +254,16 @@ status_text_has() { property dmabufd.service StatusText | grep -qF "$1"; }
 # A start that fails says why in the status, too.
 failed_start_is_told() {
     echo "DMABUFD_OPTIONS=--backend=iommufd --device=0000:00:1e.7" >/etc/default/dmabufd
-    ! systemctl restart dmabufd.service 2>/dev/null &&
-        within status_text_has "backend iommufd: no PCI device 0000:00:1e.7 on this host" &&
-        is ExecMainStatus 1 && is StatusErrno 19
+    ! systemctl restart dmabufd.service 2>/dev/null && within status_is_of_a_failed_start
     local ok=$?
     echo "DMABUFD_OPTIONS=--device=$device" >/etc/default/dmabufd
     systemctl restart dmabufd.service && return $ok
+}
+
+# Between one start and the next.
+status_is_of_a_failed_start() {
+    status_text_has "backend iommufd: no PCI device 0000:00:1e.7 on this host" &&
+        is ExecMainStatus 1 && is StatusErrno 19
 }
 
 echo "DMABUFD_OPTIONS=--device=$device" >/etc/default/dmabufd
