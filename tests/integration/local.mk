@@ -64,6 +64,12 @@ tests_vm_test_two_nodes_CPPFLAGS = $(integration_cppflags)
 tests_vm_test_two_nodes_LDADD = libharness.la tests/vm/libguest.la
 EXTRA_DIST += tests/vm/boots/nodes.boot
 
+check_PROGRAMS += tests/integration/test-assembled
+TESTS += tests/integration/test-assembled
+tests_integration_test_assembled_SOURCES = tests/integration/test-assembled.c
+tests_integration_test_assembled_CPPFLAGS = $(integration_cppflags)
+tests_integration_test_assembled_LDADD = libharness.la
+
 check_PROGRAMS += tests/integration/test-pool
 TESTS += tests/integration/test-pool
 tests_integration_test_pool_SOURCES = tests/integration/test-pool.c

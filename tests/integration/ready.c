@@ -3,6 +3,7 @@
 #include "tests/integration/ready.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "tests/integration/harness.h"
 
@@ -35,4 +36,25 @@ static bool is_ready(void *data)
 void ready_await(dmabufd *d)
 {
     wait_until(is_ready, d);
+}
+
+int ready_check(dmabufd_buffer *buffer)
+{
+    uint64_t size = dmabufd_buffer_size(buffer), address, run;
+    unsigned char *bytes = dmabufd_buffer_data(buffer);
+    const struct dmabufd_span *spans;
+    size_t count;
+
+    for (uint64_t at = 0; at < size; at += 4096) {
+        CHECK(bytes[at] == 0);
+        memcpy(bytes + at, &at, sizeof(at));
+    }
+    for (uint64_t at = 0; at < size; at += 4096)
+        CHECK(memcmp(bytes + at, &at, sizeof(at)) == 0);
+    spans = dmabufd_buffer_spans(buffer, &count);
+    for (size_t i = 0; i < count; i++) {
+        CHECK(dmabufd_buffer_translate(buffer, spans[i].offset + 5, &address, &run) == 0);
+        CHECK(address == spans[i].dma_addr + 5 && run == spans[i].length - 5);
+    }
+    return 0;
 }

@@ -11,4 +11,8 @@ struct dmabufd_pool_set ready_look(dmabufd *d);
 /** ready_await() - until it has what it is to have, and the daemon has nothing left to do. */
 void ready_await(dmabufd *d);
 
+/** ready_check() - the buffer is zero; write to all of it, read it back, and translate each span. Return:
+ *  0; 1 after a complaint, as CHECK() does. */
+int ready_check(dmabufd_buffer *buffer);
+
 #endif

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -217,120 +216,6 @@ static void never_grants_again(void **state)
     ready_await(admin);
 }
 
-/* ---- several files in one buffer ---- */
-
-/* Three pages are no size that the pool has. */
-static const struct dmabufd_constraints few_segments = { .max_segments = 64 };
-
-static int fill_and_check(dmabufd_buffer *buffer)
-{
-    uint64_t size = dmabufd_buffer_size(buffer), address, run;
-    unsigned char *bytes = dmabufd_buffer_data(buffer);
-    const struct dmabufd_span *spans;
-    size_t count;
-
-    for (uint64_t at = 0; at < size; at += 4096) {
-        CHECK(bytes[at] == 0);
-        memcpy(bytes + at, &at, sizeof(at));
-    }
-    for (uint64_t at = 0; at < size; at += 4096)
-        CHECK(memcmp(bytes + at, &at, sizeof(at)) == 0);
-    spans = dmabufd_buffer_spans(buffer, &count);
-    for (size_t i = 0; i < count; i++) {
-        CHECK(dmabufd_buffer_translate(buffer, spans[i].offset + 5, &address, &run) == 0);
-        CHECK(address == spans[i].dma_addr + 5 && run == spans[i].length - 5);
-    }
-    return 0;
-}
-
-static void assembles(void **state)
-{
-    struct leftovers before;
-    dmabufd_buffer *buffer;
-    dmabufd *d;
-
-    (void)state;
-    NEED_PAGES();
-    leftovers_read(&daemon_of_test, &before);
-    assert_int_equal(dmabufd_connect(&d, NULL), 0);
-    assert_int_equal(dmabufd_alloc_constrained(d, 3 * HUGE, 0, &few_segments, &buffer), 0);
-    assert_int_equal(dmabufd_buffer_size(buffer), 3 * HUGE);
-    assert_true(dmabufd_buffer_chunk_count(buffer) >= 2);
-    assert_int_equal(fill_and_check(buffer), 0);
-    assert_int_equal(dmabufd_free(buffer), 0);
-    dmabufd_disconnect(d);
-    ready_await(admin);
-    leftovers_settle(&daemon_of_test, &before);
-}
-
-static int look_up_token(void *data)
-{
-    int sock = *(int *)data;
-    bool writable;
-    dmabufd_buffer *buffer;
-    unsigned char *bytes;
-    uint64_t sum = 0, access;
-    dmabufd *d;
-    int fd = receive_fd(sock, &access);
-
-    writable = access == DMABUFD_READ_WRITE;
-    CHECK(dmabufd_connect(&d, NULL) == 0);
-    CHECK(dmabufd_lookup(d, fd, &buffer) == 0);
-    CHECK(dmabufd_buffer_access(buffer) == (enum dmabufd_access)access);
-    CHECK(dmabufd_buffer_chunk_count(buffer) >= 2);
-    bytes = dmabufd_buffer_data(buffer);
-    for (uint64_t at = 0; at < dmabufd_buffer_size(buffer); at += HUGE)
-        sum += bytes[at];
-    CHECK(sum == 3 * 7);
-    if (writable)
-        memset(bytes, 9, dmabufd_buffer_size(buffer));
-    else
-        CHECK(mprotect(bytes, 3 * HUGE, PROT_READ | PROT_WRITE) < 0 && errno == EACCES);
-    close(fd);
-    dmabufd_disconnect(d);
-    return 0;
-}
-
-static void share_token(const dmabufd_buffer *buffer, enum dmabufd_access access)
-{
-    int pair[2], fd = -1;
-    pid_t pid;
-
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    pid = spawn_as(TEST_OTHER_UID, look_up_token, &pair[1]);
-    if (access == DMABUFD_READ_ONLY)
-        assert_int_equal(dmabufd_share(buffer, &fd), 0);
-    send_fd(pair[0], fd >= 0 ? fd : dmabufd_buffer_fd(buffer), access);
-    assert_int_equal(join(pid), 0);
-    if (fd >= 0)
-        close(fd);
-    close(pair[0]);
-    close(pair[1]);
-}
-
-static void shares_by_token(void **state)
-{
-    struct leftovers before;
-    dmabufd_buffer *buffer;
-    unsigned char *bytes;
-    dmabufd *d;
-
-    (void)state;
-    NEED_PAGES();
-    leftovers_read(&daemon_of_test, &before);
-    assert_int_equal(dmabufd_connect(&d, NULL), 0);
-    assert_int_equal(dmabufd_alloc_constrained(d, 3 * HUGE, 0, &few_segments, &buffer), 0);
-    bytes = dmabufd_buffer_data(buffer);
-    memset(bytes, 7, 3 * HUGE);
-    share_token(buffer, DMABUFD_READ_ONLY);
-    assert_int_equal(bytes[3 * HUGE - 1], 7);
-    share_token(buffer, DMABUFD_READ_WRITE);
-    assert_int_equal(bytes[3 * HUGE - 1], 9);
-    dmabufd_disconnect(d);
-    ready_await(admin);
-    leftovers_settle(&daemon_of_test, &before);
-}
-
 /* ---- when the pool is in the way ---- */
 
 /* Neither the kernel nor the pool has enough pages alone, or not in that form. */
@@ -347,12 +232,15 @@ static void gives_up_pages(void **state)
     assert_int_equal(dmabufd_connect(&d, NULL), 0);
     assert_int_equal(dmabufd_alloc(d, size, HUGE, &buffer), 0);
     assert_int_equal(dmabufd_buffer_page_size(buffer), HUGE);
-    assert_int_equal(fill_and_check(buffer), 0);
+    assert_int_equal(ready_check(buffer), 0);
     assert_true(look().ready < look().target);
     dmabufd_disconnect(d);
     ready_await(admin);
     leftovers_settle(&daemon_of_test, &before);
 }
+
+/* Three pages are no size that the pool has. */
+static const struct dmabufd_constraints few_segments = { .max_segments = 64 };
 
 static int die_with_buffers(void *data)
 {
@@ -497,16 +385,10 @@ static void gigantic_page(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(says_what_it_has),
-        cmocka_unit_test(shows_where_it_is),
-        cmocka_unit_test(grants_and_makes_again),
-        cmocka_unit_test(never_grants_again),
-        cmocka_unit_test(assembles),
-        cmocka_unit_test(shares_by_token),
-        cmocka_unit_test(gives_up_pages),
-        cmocka_unit_test(survives_its_clients),
-        cmocka_unit_test(belongs_to_its_owner),
-        cmocka_unit_test(grows_and_shrinks),
+        cmocka_unit_test(says_what_it_has),       cmocka_unit_test(shows_where_it_is),
+        cmocka_unit_test(grants_and_makes_again), cmocka_unit_test(never_grants_again),
+        cmocka_unit_test(gives_up_pages),         cmocka_unit_test(survives_its_clients),
+        cmocka_unit_test(belongs_to_its_owner),   cmocka_unit_test(grows_and_shrinks),
         cmocka_unit_test(gigantic_page),
     };
 

@@ -15,6 +15,7 @@ programs=(
     tests/integration/test-constraints
     tests/integration/test-addresses
     tests/integration/test-register
+    tests/integration/test-assembled
     tests/integration/test-pool
     tests/integration/test-buffers
 )

@@ -16,6 +16,7 @@ programs=(
     tests/integration/test-broker
     tests/integration/test-buffers
     tests/integration/test-constraints
+    tests/integration/test-assembled
     tests/integration/test-pool
     tests/integration/test-nodes
     tests/integration/test-register
