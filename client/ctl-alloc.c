@@ -53,8 +53,7 @@ struct request {
     uint64_t page_size;
     uint64_t count;
     struct dmabufd_constraints constraints;
-    bool hold;
-    bool all;
+    struct ctl_showing showing;
     const char *publish; /* NULL: not */
     uint32_t mode;
     uint32_t group;
@@ -137,6 +136,13 @@ static json_t *buffer_json(const dmabufd_buffer *buffer)
                      output_number(count), "largest_span",
                      output_number(largest_span(spans, count)), "chunk_count",
                      output_number(dmabufd_buffer_chunk_count(buffer)), "spans", list);
+}
+
+bool ctl_show_option(struct ctl_showing *showing, int option)
+{
+    showing->hold |= option == 'H';
+    showing->all |= option == 'a';
+    return option == 'H' || option == 'a';
 }
 
 void ctl_show_buffer(const struct ctl *ctl, const dmabufd_buffer *buffer, bool all)
@@ -225,7 +231,7 @@ static void show(const struct ctl *ctl, const struct request *request, dmabufd_b
         fflush(stdout);
     } else {
         for (size_t i = 0; i < request->count; i++)
-            ctl_show_buffer(ctl, buffers[i], request->all);
+            ctl_show_buffer(ctl, buffers[i], request->showing.all);
     }
 }
 
@@ -252,10 +258,10 @@ static int alloc(const struct ctl *ctl, const struct request *request)
         return CTL_FAILED;
     count = allocate(d, request, buffers);
     if (count == request->count && publish(request, buffers[0])) {
-        if (request->hold)
+        if (request->showing.hold)
             ctl_hold_begin(&signals);
         show(ctl, request, buffers);
-        if (request->hold)
+        if (request->showing.hold)
             status = ctl_hold(d, &signals);
     } else {
         status = CTL_FAILED;
@@ -375,12 +381,6 @@ static int run(const struct ctl *ctl, int argc, char **argv)
                 return ctl_usage(&ctl_alloc, "'%s' is not a number from 1 to %d", optarg,
                                  COUNT_MAX);
             break;
-        case 'H':
-            request.hold = true;
-            break;
-        case 'a':
-            request.all = true;
-            break;
         case OPT_DMA_BITS:
         case OPT_MAX_SEGMENTS:
         case OPT_MAX_SEGMENT_SIZE:
@@ -402,12 +402,14 @@ static int run(const struct ctl *ctl, int argc, char **argv)
                                  options[option - OPT_DMA_BITS + FIRST_CONSTRAINT].name);
             break;
         default:
-            return ctl_option(&ctl_alloc, option);
+            if (!ctl_show_option(&request.showing, option))
+                return ctl_option(&ctl_alloc, option);
+            break;
         }
     }
     if (optind + 1 != argc)
         return ctl_usage(&ctl_alloc, "alloc takes one size");
-    if (request.publish && (!request.hold || request.count > 1))
+    if (request.publish && (!request.showing.hold || request.count > 1))
         return ctl_usage(&ctl_alloc, "--publish goes with --hold, and with one buffer: a name ends "
                                      "with the last who holds it");
     if (parse_size(argv[optind], &request.size) < 0)

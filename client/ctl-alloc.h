@@ -4,8 +4,18 @@
 #define CLIENT_CTL_ALLOC_H
 
 #include <signal.h>
+#include <stdbool.h>
 
 #include "client/ctl.h"
+
+/** How much of it, and for how long. */
+struct ctl_showing {
+    bool hold; /* -H */
+    bool all;  /* -a: all of the scatter list */
+};
+
+/** ctl_show_option() - take note of an option. Return: whether it is one of these two. */
+bool ctl_show_option(struct ctl_showing *showing, int option);
 
 /** ctl_show_buffer() - the buffer and its scatter list, as text or JSON; @all: all of the list. */
 void ctl_show_buffer(const struct ctl *ctl, const dmabufd_buffer *buffer, bool all);

@@ -20,8 +20,7 @@ struct request {
     const char *name;
     enum dmabufd_access access;
     uint32_t owner;
-    bool hold;
-    bool all;
+    struct ctl_showing showing;
 };
 
 static int open_by_name(const struct ctl *ctl, const struct request *request)
@@ -36,10 +35,10 @@ static int open_by_name(const struct ctl *ctl, const struct request *request)
     if (dmabufd_open(d, request->name, request->access, request->owner, &buffer) < 0) {
         status = ctl_error("%s", dmabufd_last_error());
     } else {
-        if (request->hold)
+        if (request->showing.hold)
             ctl_hold_begin(&signals);
-        ctl_show_buffer(ctl, buffer, request->all);
-        if (request->hold)
+        ctl_show_buffer(ctl, buffer, request->showing.all);
+        if (request->showing.hold)
             status = ctl_hold(d, &signals);
         if (dmabufd_free(buffer) < 0 && status == CTL_OK)
             status = ctl_error("%s", dmabufd_last_error());
@@ -67,14 +66,10 @@ static int run(const struct ctl *ctl, int argc, char **argv)
             if (parse_user(optarg, &request.owner) < 0)
                 return ctl_usage(&ctl_open, "there is no user '%s'", optarg);
             break;
-        case 'H':
-            request.hold = true;
-            break;
-        case 'a':
-            request.all = true;
-            break;
         default:
-            return ctl_option(&ctl_open, option);
+            if (!ctl_show_option(&request.showing, option))
+                return ctl_option(&ctl_open, option);
+            break;
         }
     }
     if (optind + 1 != argc)

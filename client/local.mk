@@ -84,13 +84,15 @@ client/completion/dmabufctl: client/dmabufctl.bash-completion
 if HAVE_TESTS
 check_PROGRAMS += tests/unit/test-arena
 TESTS += tests/unit/test-arena
-tests_unit_test_arena_SOURCES = tests/unit/test-arena.c
+tests_unit_test_arena_SOURCES = tests/unit/test-arena.c \
+	tests/unit/support.c tests/unit/support.h
 tests_unit_test_arena_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_arena_LDADD = libclient.la $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/test-batch tests/unit/test-events tests/unit/test-inline
 TESTS += tests/unit/test-batch tests/unit/test-events tests/unit/test-inline
-tests_unit_test_batch_SOURCES = tests/unit/test-batch.c
+tests_unit_test_batch_SOURCES = tests/unit/test-batch.c \
+	tests/unit/support.c tests/unit/support.h
 tests_unit_test_batch_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_unit_test_batch_LDADD = libclient.la $(CMOCKA_LIBS)
 tests_unit_test_events_SOURCES = tests/unit/test-events.c \

@@ -8,9 +8,11 @@ libharness_la_SOURCES = \
 	tests/integration/ledger.c tests/integration/ledger.h \
 	tests/integration/locked.c tests/integration/locked.h \
 	tests/integration/notify.c tests/integration/notify.h \
+	tests/integration/own.c tests/integration/own.h \
 	tests/integration/players.c tests/integration/players.h \
 	tests/integration/raw.c tests/integration/raw.h \
-	tests/integration/ready.c tests/integration/ready.h
+	tests/integration/ready.c tests/integration/ready.h \
+	tests/unit/support.c tests/unit/support.h
 libharness_la_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 libharness_la_LIBADD = libdmabufd.la libproto.la libcommon.la $(CMOCKA_LIBS)
 

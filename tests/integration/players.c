@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "tests/integration/harness.h"
+#include "tests/unit/support.h"
 
 #define THREADS_MAX 32U
 
@@ -75,10 +76,7 @@ void stage_deinit(struct stage *stage)
 
 static uint64_t below(struct player *player, uint64_t end)
 {
-    player->seed ^= player->seed << 13;
-    player->seed ^= player->seed >> 7;
-    player->seed ^= player->seed << 17;
-    return player->seed % end;
+    return support_below(&player->seed, end);
 }
 
 static struct slot *own_slot(struct player *player)
@@ -392,7 +390,7 @@ int play(void *data)
     struct player player = { .stage = stage };
 
     player.me = atomic_fetch_add(&stage->seats, 1) % PLAYERS;
-    player.seed = 0x9e3779b97f4a7c15 * (player.me + 1);
+    player.seed = player.me;
     for (unsigned int i = 0; i < stage->steps; i++)
         CHECK(step(&player) == 0);
     for (unsigned int i = 0; i < PLAYER_SLOTS; i++) {

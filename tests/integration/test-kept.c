@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "tests/integration/harness.h"
+#include "tests/integration/own.h"
 
 #define KIB UINT64_C(1024)
 #define MIB (KIB * KIB)
@@ -177,16 +178,14 @@ static void pages_stay_with_a_holder(void **state)
 
 static void registered_memory_stays(void **state)
 {
-    int fd = memfd_create("mine", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     dmabufd_buffer *buffer;
     unsigned char *memory;
     dmabufd *d;
+    int fd;
 
     (void)state;
-    assert_int_equal(ftruncate(fd, MIB), 0);
-    assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
-    memory = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    memset(memory, 0x33, MIB);
+    fd = own_memory(MIB, 0, 0x33, &memory);
+    assert_true(fd >= 0);
     assert_int_equal(dmabufd_connect(&d, NULL), 0);
     assert_int_equal(dmabufd_register(d, fd, 0, MIB, NULL, &buffer), 0);
     assert_int_equal(dmabufd_free(buffer), 0);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "tests/integration/harness.h"
+#include "tests/integration/own.h"
 
 #define KIB UINT64_C(1024)
 #define MIB (KIB * KIB)
@@ -41,27 +42,11 @@ static bool is_refused(int r, const char *usage, const char *limit)
            strstr(dmabufd_last_error(), usage) && strstr(dmabufd_last_error(), limit);
 }
 
-/* As dmabufd_register() wants it. */
-static int own_memory(size_t size)
-{
-    int fd = memfd_create("own", MFD_ALLOW_SEALING | MFD_CLOEXEC);
-    void *memory;
-
-    if (fd < 0 || ftruncate(fd, (off_t)size) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0)
-        return -1;
-    memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (memory == MAP_FAILED)
-        return -1;
-    memset(memory, 1, size);
-    munmap(memory, size);
-    return fd;
-}
-
 /* The share is 8 MiB, for all its connections together, and for registered memory. */
 static int takes_its_share(void *data)
 {
     dmabufd_buffer *first, *second, *third;
-    int fd = own_memory(4 * MIB);
+    int fd = own_memory(4 * MIB, 0, 1, NULL);
     dmabufd *a, *b;
 
     (void)data;

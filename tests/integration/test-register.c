@@ -15,23 +15,10 @@
 
 #include "common/spans.h"
 #include "tests/integration/group.h"
+#include "tests/integration/own.h"
 
 #define KIB UINT64_C(1024)
 #define MIB (KIB * KIB)
-
-/* A memfd whose pages are all there, sealed as it has to be. */
-static int make_memory(uint64_t size, unsigned int flags, unsigned char **ret)
-{
-    int fd = memfd_create("mine", MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
-
-    if (fd < 0 || ftruncate(fd, (off_t)size) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0)
-        return -1;
-    *ret = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (*ret == MAP_FAILED)
-        return -1;
-    memset(*ret, 0x11, size);
-    return fd;
-}
 
 struct plan {
     uint64_t size, offset, length;
@@ -54,7 +41,7 @@ static int register_and_hold(void *data)
     size_t count;
     dmabufd *d;
     char go;
-    int fd = make_memory(plan->size, plan->flags, &mine);
+    int fd = own_memory(plan->size, plan->flags, 0x11, &mine);
 
     CHECK(fd >= 0);
     CHECK(dmabufd_connect(&d, NULL) == 0);
@@ -152,7 +139,7 @@ static int try(dmabufd *d, int fd, uint64_t offset, uint64_t size, int error, co
 static int all_refusals(void *data)
 {
     unsigned char *memory;
-    int good = make_memory(64 * KIB, 0, &memory), fd, null = open("/dev/null", O_RDWR);
+    int good = own_memory(64 * KIB, 0, 0x11, &memory), fd, null = open("/dev/null", O_RDWR);
     char path[64];
     dmabufd *d;
 
@@ -212,7 +199,7 @@ static int die_while_registered(void *data)
     unsigned char *memory;
     dmabufd_buffer *buffer;
     dmabufd *d;
-    int fd = make_memory(16 * MIB, 0, &memory);
+    int fd = own_memory(16 * MIB, 0, 0x11, &memory);
 
     (void)data;
     CHECK(dmabufd_connect(&d, NULL) == 0);

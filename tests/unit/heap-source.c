@@ -139,3 +139,19 @@ bool test_source_translate(struct test_source *source, const void *pointer, uint
     pthread_mutex_unlock(&source->lock);
     return found;
 }
+
+dmabufd_heap *test_heap_create(struct test_source *source, struct test_layout layout,
+                               const struct dmabufd_heap_options *options)
+{
+    dmabufd_heap *heap;
+
+    test_source_init(source, layout);
+    assert_int_equal(heap_create(&source->ops, options, &heap, NULL), 0);
+    return heap;
+}
+
+void test_heap_destroy(dmabufd_heap *heap, struct test_source *source)
+{
+    assert_null(dmabufd_heap_destroy(heap));
+    test_source_deinit(source);
+}

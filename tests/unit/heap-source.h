@@ -37,6 +37,13 @@ void test_source_init(struct test_source *source, struct test_layout layout);
 /** test_source_deinit() - all memory has been released; asserts it. */
 void test_source_deinit(struct test_source *source);
 
+/** test_heap_create() - a heap on a source that this prepares; asserts that there is one. */
+dmabufd_heap *test_heap_create(struct test_source *source, struct test_layout layout,
+                               const struct dmabufd_heap_options *options);
+
+/** test_heap_destroy() - the end of both. */
+void test_heap_destroy(dmabufd_heap *heap, struct test_source *source);
+
 /**
  * test_source_translate() - like dmabufd_translate()
  * Return: false: not in any memory.

@@ -25,6 +25,7 @@
 #include "client/arena.h"
 #include "common/memfd.h"
 #include "common/spans.h"
+#include "tests/unit/support.h"
 
 #define KIB UINT64_C(1024)
 #define MIB (KIB * 1024)
@@ -32,23 +33,15 @@
 /* Room for everything below, and within what a sanitizer leaves of the addresses. */
 #define ZONE (16 * GIB)
 
-static uint64_t random_number(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
-
 /* A scatter list whose runs are multiples of @granule at multiples of it, or some of 4 KiB. */
 static void random_spans(uint64_t *state, uint64_t size, uint64_t granule, struct spans *ret)
 {
     *ret = (struct spans){ 0 };
     while (spans_end(ret) < size) {
         uint64_t left = (size - spans_end(ret)) / granule;
-        uint64_t length = (1 + random_number(state) % (left < 7 ? left : 7)) * granule;
-        uint64_t address = random_number(state) % (ARENA_ADDRESS_END - length) &
-                           ~((random_number(state) % 8 ? granule : 4 * KIB) - 1);
+        uint64_t length = (1 + support_random(state) % (left < 7 ? left : 7)) * granule;
+        uint64_t address = support_random(state) % (ARENA_ADDRESS_END - length) &
+                           ~((support_random(state) % 8 ? granule : 4 * KIB) - 1);
 
         assert_int_equal(spans_append(ret, address, length), 0);
     }
@@ -97,7 +90,7 @@ static void check_item(const struct arena *arena, const struct item *item, uint6
 
         check_at(arena, item, span->offset);
         check_at(arena, item, span->offset + span->length - 1);
-        check_at(arena, item, span->offset + random_number(state) % span->length);
+        check_at(arena, item, span->offset + support_random(state) % span->length);
     }
 }
 
@@ -123,7 +116,7 @@ static void random_layouts(void **unused)
     (void)unused;
     assert_int_equal(arena_init(&arena, ZONE, NULL), 0);
     for (int step = 0; step < 3000; step++) {
-        struct item *item = &items[random_number(&seed) % 64];
+        struct item *item = &items[support_random(&seed) % 64];
 
         if (item->range.size) {
             check_item(&arena, item, &seed);
@@ -133,8 +126,8 @@ static void random_layouts(void **unused)
             spans_deinit(&item->spans);
             item->range.size = 0;
         } else {
-            uint64_t granule = random_number(&seed) % 2 ? 4 * KIB : 2 * MIB;
-            uint64_t size = (1 + random_number(&seed) % 40) * granule;
+            uint64_t granule = support_random(&seed) % 2 ? 4 * KIB : 2 * MIB;
+            uint64_t size = (1 + support_random(&seed) % 40) * granule;
 
             item->page_size = granule;
             random_spans(&seed, size, granule, &item->spans);
@@ -333,8 +326,8 @@ static void *reader(void *argument)
     uint64_t seed = (uint64_t)(uintptr_t)&seed | 1, hits = 0;
 
     while (!atomic_load_explicit(&race->stop, memory_order_relaxed)) {
-        const struct item *item = &race->items[random_number(&seed) % 4];
-        uint64_t offset = random_number(&seed) % (2 * MIB), address, length;
+        const struct item *item = &race->items[support_random(&seed) % 4];
+        uint64_t offset = support_random(&seed) % (2 * MIB), address, length;
         const char *pointer = (const char *)arena_pointer(&race->arena, &item->range) + offset;
 
         if (arena_translate(&race->arena, pointer, &address, &length) < 0)
@@ -367,8 +360,8 @@ static void concurrent_readers(void **unused)
         assert_int_equal(pthread_create(&threads[i], NULL, reader, race), 0);
     /* However long it takes until each reader has had its turn. */
     for (int i = 0; i < 2000 || atomic_load(&race->lucky) < 3; i++) {
-        const struct arena_range *range = &race->items[random_number(&seed) % 4].range;
-        struct dmabufd_span span = { 0, (random_number(&seed) % 1000) << 32, 2 * MIB };
+        const struct arena_range *range = &race->items[support_random(&seed) % 4].range;
+        struct dmabufd_span span = { 0, (support_random(&seed) % 1000) << 32, 2 * MIB };
 
         arena_withdraw(&race->arena, range);
         check_gone(&race->arena, range);

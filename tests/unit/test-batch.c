@@ -19,6 +19,7 @@
 
 #include "client/connection.h"
 #include "common/spans.h"
+#include "tests/unit/support.h"
 
 #define KIB     UINT64_C(1024)
 #define MIB     (KIB * 1024)
@@ -27,14 +28,6 @@
 #define BUFFERS 12
 #define MANY    257
 #define CANARY  UINT64_C(0xdeadbeefcafe)
-
-static uint64_t random_number(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
 
 struct world {
     dmabufd *d;
@@ -49,12 +42,12 @@ static void world_make(struct world *world, uint64_t *state)
     memset(world->d, 0, sizeof(*world->d));
     assert_int_equal(arena_init(&world->d->arena, ZONE, NULL), 0);
     for (size_t i = 0; i < BUFFERS; i++) {
-        uint64_t page = i % 2 ? 2 * MIB : 4 * KIB, pages = 1 + random_number(state) % 20;
+        uint64_t page = i % 2 ? 2 * MIB : 4 * KIB, pages = 1 + support_random(state) % 20;
         struct spans spans = { 0 };
         uint64_t address = (i + 1) << 40;
 
         for (uint64_t k = 0; k < pages; k++) {
-            address += random_number(state) % 2 ? page : 3 * page;
+            address += support_random(state) % 2 ? page : 3 * page;
             assert_int_equal(spans_append(&spans, address, page), 0);
         }
         assert_int_equal(arena_place(&world->d->arena, pages * page, page, spans.list, spans.count,
@@ -77,17 +70,17 @@ static const char *some_pointer(const struct world *world, uint64_t *state)
     static size_t last;
     const struct arena_range *range;
 
-    if (random_number(state) % 4 == 0)
-        last = random_number(state) % BUFFERS;
+    if (support_random(state) % 4 == 0)
+        last = support_random(state) % BUFFERS;
     range = &world->ranges[last];
-    switch (random_number(state) % 8) {
+    switch (support_random(state) % 8) {
     case 0:
         return (const char *)arena_pointer(&world->d->arena, range) + range->size;
     case 1:
-        return (const char *)(uintptr_t)random_number(state);
+        return (const char *)(uintptr_t)support_random(state);
     default:
         return (const char *)arena_pointer(&world->d->arena, range) +
-               random_number(state) % range->size;
+               support_random(state) % range->size;
     }
 }
 
@@ -117,16 +110,16 @@ static void like_single_calls(void **unused)
         world_make(&world, &state);
         for (int k = 0; k < 200; k++) {
             struct dmabufd_translation answers[MANY + 1], pieces[MANY + 1];
-            size_t count = random_number(&state) % (MANY + 1), hits = 0, piece_hits = 0;
+            size_t count = support_random(&state) % (MANY + 1), hits = 0, piece_hits = 0;
             const void *pointers[MANY];
             struct iovec iovecs[MANY];
 
             for (size_t i = 0; i < count; i++) {
                 pointers[i] = some_pointer(&world, &state);
                 iovecs[i].iov_base = (void *)some_pointer(&world, &state);
-                iovecs[i].iov_len = random_number(&state) % (4 * MIB);
-                if (random_number(&state) % 16 == 0)
-                    iovecs[i].iov_len = random_number(&state) % 2 ? 0 : SIZE_MAX;
+                iovecs[i].iov_len = support_random(&state) % (4 * MIB);
+                if (support_random(&state) % 16 == 0)
+                    iovecs[i].iov_len = support_random(&state) % 2 ? 0 : SIZE_MAX;
             }
             answers[count].length = pieces[count].length = CANARY;
             size_t got = dmabufd_translate_pointers(world.d, pointers, count, answers);
@@ -215,8 +208,8 @@ static void *reader(void *data)
         size_t which[32], hits, seen = 0;
 
         for (size_t k = 0; k < 32; k++) {
-            which[k] = random_number(&seed) % BUFFERS;
-            offsets[k] = random_number(&seed) % race->world.ranges[which[k]].size;
+            which[k] = support_random(&seed) % BUFFERS;
+            offsets[k] = support_random(&seed) % race->world.ranges[which[k]].size;
             pointers[k] =
                 (const char *)arena_pointer(&race->world.d->arena, &race->world.ranges[which[k]]) +
                 offsets[k];
@@ -250,8 +243,8 @@ static void while_buffers_come_and_go(void **unused)
         assert_int_equal(pthread_create(&threads[i], NULL, reader, &race), 0);
     /* However long it takes until each reader has had its turn. */
     for (int i = 0; i < 2000 || atomic_load(&race.lucky) < 3; i++) {
-        const struct arena_range *range = &race.world.ranges[random_number(&seed) % BUFFERS];
-        struct dmabufd_span span = { 0, (1 + random_number(&seed) % 1000) << 32, range->size };
+        const struct arena_range *range = &race.world.ranges[support_random(&seed) % BUFFERS];
+        struct dmabufd_span span = { 0, (1 + support_random(&seed) % 1000) << 32, range->size };
         const void *pointer = arena_pointer(&race.world.d->arena, range);
         struct dmabufd_translation answer;
 

@@ -28,22 +28,6 @@ static struct dmabufd_heap_options options(uint64_t grow_by, uint64_t limit, uin
                                           .reserve = reserve };
 }
 
-static dmabufd_heap *create(struct test_source *source, struct test_layout layout,
-                            const struct dmabufd_heap_options *with)
-{
-    dmabufd_heap *heap;
-
-    test_source_init(source, layout);
-    assert_int_equal(heap_create(&source->ops, with, &heap, NULL), 0);
-    return heap;
-}
-
-static void destroy(dmabufd_heap *heap, struct test_source *source)
-{
-    assert_null(dmabufd_heap_destroy(heap));
-    test_source_deinit(source);
-}
-
 static struct dmabufd_heap_statistics statistics(dmabufd_heap *heap)
 {
     struct dmabufd_heap_statistics s = DMABUFD_HEAP_STATISTICS_INIT;
@@ -56,7 +40,7 @@ static void limit(void **state)
 {
     struct dmabufd_heap_options with = options(0, 6 * MIB, 0);
     struct test_source source;
-    dmabufd_heap *heap = create(&source, huge, &with);
+    dmabufd_heap *heap = test_heap_create(&source, huge, &with);
     void *p[3];
 
     (void)state;
@@ -70,7 +54,7 @@ static void limit(void **state)
     assert_null(dmabufd_heap_alloc(heap, SIZE_MAX / 2, 2 * MIB));
     assert_int_equal(dmabufd_heap_free(heap, p[1]), 0);
     assert_ptr_equal(dmabufd_heap_alloc(heap, 2 * MIB, 0), p[1]);
-    destroy(heap, &source);
+    test_heap_destroy(heap, &source);
 }
 
 /* All of it can be had in small pieces, and then none more. */
@@ -78,21 +62,21 @@ static void limit_in_small_pieces(void **state)
 {
     struct dmabufd_heap_options with = options(0, 4 * MIB, 0);
     struct test_source source;
-    dmabufd_heap *heap = create(&source, scattered, &with);
+    dmabufd_heap *heap = test_heap_create(&source, scattered, &with);
 
     (void)state;
     for (size_t i = 0; i < 1024; i++)
         assert_non_null(dmabufd_heap_alloc(heap, 4096, 4096));
     assert_null(dmabufd_heap_alloc(heap, 4096, 0));
     assert_int_equal(statistics(heap).bytes_in_use, 4 * MIB);
-    destroy(heap, &source);
+    test_heap_destroy(heap, &source);
 }
 
 static void wrong_arguments(void **state)
 {
     static const uint64_t bad[] = { 3, 96, 4097, 4 * MIB, UINT64_C(1) << 63, UINT64_MAX };
     struct test_source source;
-    dmabufd_heap *heap = create(&source, one, NULL);
+    dmabufd_heap *heap = test_heap_create(&source, one, NULL);
 
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -107,14 +91,14 @@ static void wrong_arguments(void **state)
     assert_null(dmabufd_heap_alloc_with(heap, 64, 0, 8));
     assert_int_equal(errno, EINVAL);
     assert_int_equal(statistics(heap).buffers, 0);
-    destroy(heap, &source);
+    test_heap_destroy(heap, &source);
 }
 
 static void wrong_frees(void **state)
 {
     struct test_source source, other_source;
-    dmabufd_heap *heap = create(&source, one, NULL);
-    dmabufd_heap *other = create(&other_source, one, NULL);
+    dmabufd_heap *heap = test_heap_create(&source, one, NULL);
+    dmabufd_heap *other = test_heap_create(&other_source, one, NULL);
     char *small = dmabufd_heap_alloc(heap, 192, 0);
     char *page = dmabufd_heap_alloc(heap, 4096, 0);
     char *large = dmabufd_heap_alloc(heap, 100 * KIB, 0);
@@ -145,15 +129,15 @@ static void wrong_frees(void **state)
     dmabufd_heap_trim(heap);
     assert_int_equal(dmabufd_heap_free(heap, small), -EINVAL);
     assert_int_equal(dmabufd_heap_free(heap, large), -EINVAL);
-    destroy(heap, &source);
+    test_heap_destroy(heap, &source);
     assert_int_equal(dmabufd_heap_free(other, foreign), 0);
-    destroy(other, &other_source);
+    test_heap_destroy(other, &other_source);
 }
 
 static void zeroed(void **state)
 {
     struct test_source source;
-    dmabufd_heap *heap = create(&source, one, NULL);
+    dmabufd_heap *heap = test_heap_create(&source, one, NULL);
 
     (void)state;
     for (size_t size = 1; size <= 3 * MIB; size = size * 2 + 1) {
@@ -170,14 +154,14 @@ static void zeroed(void **state)
             assert_int_equal(dmabufd_heap_free(heap, q), 0);
         }
     }
-    destroy(heap, &source);
+    test_heap_destroy(heap, &source);
 }
 
 /* Of pages that were in use and pages that never were. */
 static void zeroed_across_spans(void **state)
 {
     struct test_source source;
-    dmabufd_heap *heap = create(&source, scattered, NULL);
+    dmabufd_heap *heap = test_heap_create(&source, scattered, NULL);
     unsigned char *p[100];
 
     (void)state;
@@ -192,14 +176,14 @@ static void zeroed_across_spans(void **state)
     assert_non_null(p[0]);
     assert_int_equal(source.live, 1);
     assert_true(p[0][0] == 0 && memcmp(p[0], p[0] + 1, 2 * MIB - 1) == 0);
-    destroy(heap, &source);
+    test_heap_destroy(heap, &source);
 }
 
 /* A device, or a process that holds the buffer too, writes all over it. */
 static void hostile_memory(void **state)
 {
     struct test_source source;
-    dmabufd_heap *heap = create(&source, one, NULL);
+    dmabufd_heap *heap = test_heap_create(&source, one, NULL);
     void *p[200];
 
     (void)state;
@@ -214,20 +198,20 @@ static void hostile_memory(void **state)
             assert_int_equal(dmabufd_heap_free(heap, p[(i * 7) % 200]), 0);
     }
     assert_int_equal(statistics(heap).objects, 0);
-    destroy(heap, &source);
+    test_heap_destroy(heap, &source);
 }
 
 static void cache_hits(void **state)
 {
     struct test_source source;
-    dmabufd_heap *heap = create(&source, one, NULL);
+    dmabufd_heap *heap = test_heap_create(&source, one, NULL);
 
     (void)state;
     for (unsigned int i = 0; i < 1000; i++)
         dmabufd_heap_free(heap, dmabufd_heap_alloc(heap, 4096, 4096));
     assert_int_equal(statistics(heap).allocations, 1000);
     assert_int_equal(statistics(heap).cache_hits, 999);
-    destroy(heap, &source);
+    test_heap_destroy(heap, &source);
 }
 
 /* A burst goes back by itself, down to what may be needed again; the rhythm of a program costs the
@@ -236,7 +220,7 @@ static void hysteresis(void **state)
 {
     struct dmabufd_heap_options with = options(4 * MIB, 0, 0);
     struct test_source source;
-    dmabufd_heap *heap = create(&source, one, &with);
+    dmabufd_heap *heap = test_heap_create(&source, one, &with);
     uint64_t obtained;
     void *p[64];
 
@@ -257,14 +241,14 @@ static void hysteresis(void **state)
     assert_int_equal(dmabufd_heap_free(heap, p[0]), 0);
     dmabufd_heap_trim(heap);
     assert_int_equal(source.bytes, 0);
-    destroy(heap, &source);
+    test_heap_destroy(heap, &source);
 }
 
 static void reserve(void **state)
 {
     struct dmabufd_heap_options with = options(0, 0, 10 * MIB);
     struct test_source source;
-    dmabufd_heap *heap = create(&source, one, &with);
+    dmabufd_heap *heap = test_heap_create(&source, one, &with);
     void *p;
 
     (void)state;
@@ -278,7 +262,7 @@ static void reserve(void **state)
     assert_int_equal(dmabufd_heap_free(heap, p), 0);
     dmabufd_heap_trim(heap);
     assert_int_equal(source.bytes, 12 * MIB);
-    destroy(heap, &source);
+    test_heap_destroy(heap, &source);
 }
 
 static void kept(void **state)
@@ -290,7 +274,7 @@ static void kept(void **state)
 
     (void)state;
     with.flags = DMABUFD_HEAP_KEEP;
-    heap = create(&source, one, &with);
+    heap = test_heap_create(&source, one, &with);
     for (size_t i = 0; i < 8; i++)
         assert_non_null(p[i] = dmabufd_heap_alloc(heap, 5 * MIB, 0));
     for (size_t i = 0; i < 8; i++)
@@ -298,7 +282,7 @@ static void kept(void **state)
     assert_int_equal(source.released, 0);
     assert_int_equal(dmabufd_heap_trim(heap), 48 * MIB);
     assert_int_equal(source.live, 0);
-    destroy(heap, &source);
+    test_heap_destroy(heap, &source);
 }
 
 /* Its wish for a large step is refused, what is needed is not. */
@@ -306,7 +290,7 @@ static void source_refuses(void **state)
 {
     struct dmabufd_heap_options with = options(64 * MIB, 0, 0);
     struct test_source source;
-    dmabufd_heap *heap = create(&source, one, &with);
+    dmabufd_heap *heap = test_heap_create(&source, one, &with);
     struct dmabufd_heap_statistics before;
 
     (void)state;
@@ -324,7 +308,7 @@ static void source_refuses(void **state)
     assert_null(dmabufd_heap_alloc(heap, 3 * MIB, 0));
     assert_int_equal(errno, ENOTCONN);
     assert_non_null(dmabufd_heap_alloc(heap, MIB, 0));
-    destroy(heap, &source);
+    test_heap_destroy(heap, &source);
 }
 
 static void refused_options(void **state)
@@ -367,7 +351,7 @@ static void refused_options(void **state)
 static void statistics_versions(void **state)
 {
     struct test_source source;
-    dmabufd_heap *heap = create(&source, one, NULL);
+    dmabufd_heap *heap = test_heap_create(&source, one, NULL);
     struct {
         struct dmabufd_heap_statistics known;
         uint64_t later;
@@ -380,7 +364,7 @@ static void statistics_versions(void **state)
     assert_int_equal(newer.later, 7);
     newer.known.size = 8;
     assert_int_equal(dmabufd_heap_get_statistics(heap, &newer.known), -EINVAL);
-    destroy(heap, &source);
+    test_heap_destroy(heap, &source);
 }
 
 /* More heaps than places for caches, in turns. */
@@ -392,7 +376,7 @@ static void many_heaps(void **state)
 
     (void)state;
     for (size_t i = 0; i < 20; i++)
-        heaps[i] = create(&sources[i], huge, NULL);
+        heaps[i] = test_heap_create(&sources[i], huge, NULL);
     for (unsigned int round = 0; round < 50; round++) {
         for (size_t i = 0; i < 20; i++)
             assert_non_null(p[i] = dmabufd_heap_alloc(heaps[i], 64 + 300 * i, 0));
@@ -403,7 +387,7 @@ static void many_heaps(void **state)
     }
     for (size_t i = 0; i < 20; i++) {
         assert_int_equal(statistics(heaps[i]).cache_hits, 49);
-        destroy(heaps[i], &sources[i]);
+        test_heap_destroy(heaps[i], &sources[i]);
     }
 }
 
@@ -426,7 +410,7 @@ static int child_of_heap(dmabufd_heap *heap, void *cached, void *large)
 static void forked(void **state)
 {
     struct test_source source;
-    dmabufd_heap *heap = create(&source, one, NULL);
+    dmabufd_heap *heap = test_heap_create(&source, one, NULL);
     void *cached = dmabufd_heap_alloc(heap, 64, 0);
     void *large = dmabufd_heap_alloc(heap, 4 * MIB, 0);
     int status;
@@ -442,7 +426,7 @@ static void forked(void **state)
     assert_int_equal(dmabufd_heap_free(heap, cached), 0);
     assert_int_equal(dmabufd_heap_free(heap, large), 0);
     assert_non_null(dmabufd_heap_alloc(heap, 64, 0));
-    destroy(heap, &source);
+    test_heap_destroy(heap, &source);
 }
 
 int main(void)

@@ -22,22 +22,6 @@ static const struct test_layout runs = { 64 * KIB, 0 };
 static const struct test_layout huge = { 2 * MIB, 0 };
 static const struct test_layout shifted = { 0, 4 * KIB };
 
-static dmabufd_heap *create(struct test_source *source, struct test_layout layout,
-                            const struct dmabufd_heap_options *with)
-{
-    dmabufd_heap *heap;
-
-    test_source_init(source, layout);
-    assert_int_equal(heap_create(&source->ops, with, &heap, NULL), 0);
-    return heap;
-}
-
-static void destroy(dmabufd_heap *heap, struct test_source *source)
-{
-    assert_null(dmabufd_heap_destroy(heap));
-    test_source_deinit(source);
-}
-
 static struct dmabufd_heap_statistics statistics(dmabufd_heap *heap)
 {
     struct dmabufd_heap_statistics s = DMABUFD_HEAP_STATISTICS_INIT;
@@ -202,7 +186,7 @@ static void random_history(struct test_layout layout, uint64_t span)
 
     memset(&shadow, 0, sizeof(shadow));
     shadow.seed = support_seed();
-    shadow.heap = create(&shadow.source, layout, NULL);
+    shadow.heap = test_heap_create(&shadow.source, layout, NULL);
     for (unsigned int step = 0; step < 12000; step++) {
         struct object *object = &shadow.object[support_below(&shadow.seed, OBJECTS)];
 
@@ -223,7 +207,7 @@ static void random_history(struct test_layout layout, uint64_t span)
     dmabufd_heap_trim(shadow.heap);
     check_numbers(&shadow);
     assert_int_equal(shadow.source.live, 0);
-    destroy(shadow.heap, &shadow.source);
+    test_heap_destroy(shadow.heap, &shadow.source);
 }
 
 static void random_one_span(void **state)
@@ -260,7 +244,7 @@ static void random_shifted(void **state)
 static void alignments(void **state)
 {
     struct test_source source;
-    dmabufd_heap *heap = create(&source, huge, NULL);
+    dmabufd_heap *heap = test_heap_create(&source, huge, NULL);
 
     (void)state;
     for (uint64_t alignment = 1; alignment <= 2 * MIB; alignment *= 2) {
@@ -275,13 +259,13 @@ static void alignments(void **state)
             assert_int_equal((uintptr_t)p & (alignment - 1), 0);
         }
     }
-    destroy(heap, &source);
+    test_heap_destroy(heap, &source);
 }
 
 static void alignment_that_no_span_has(void **state)
 {
     struct test_source source;
-    dmabufd_heap *heap = create(&source, shifted, NULL);
+    dmabufd_heap *heap = test_heap_create(&source, shifted, NULL);
 
     (void)state;
     assert_non_null(dmabufd_heap_alloc(heap, 8192, 4096));
@@ -290,13 +274,13 @@ static void alignment_that_no_span_has(void **state)
     assert_int_equal(errno, ENOSPC);
     assert_non_null(strstr(dmabufd_last_error(), "aligned to 8192"));
     assert_int_equal(statistics(heap).bytes_held, 2 * MIB);
-    destroy(heap, &source);
+    test_heap_destroy(heap, &source);
 }
 
 static void no_span_is_long_enough(void **state)
 {
     struct test_source source;
-    dmabufd_heap *heap = create(&source, runs, NULL);
+    dmabufd_heap *heap = test_heap_create(&source, runs, NULL);
     struct dmabufd_heap_statistics before;
     void *p;
 
@@ -314,7 +298,7 @@ static void no_span_is_long_enough(void **state)
     assert_non_null(p);
     memset(p, 1, 3 * MIB + 1);
     assert_int_equal(dmabufd_heap_free(heap, p), 0);
-    destroy(heap, &source);
+    test_heap_destroy(heap, &source);
 }
 
 int main(void)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "tests/integration/harness.h"
+#include "tests/integration/own.h"
 #include "tests/vm/guest.h"
 
 #define MIB    (UINT64_C(1) << 20)
@@ -197,15 +198,12 @@ static int register_some(void *data)
     const unsigned long node_1 = 2;
     dmabufd_buffer *buffer;
     dmabufd *d;
-    int fd = memfd_create("client", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    void *memory;
+    int fd;
 
     (void)data;
-    CHECK(fd >= 0 && ftruncate(fd, MIB) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
     CHECK(syscall(SYS_set_mempolicy, MPOL_BIND, &node_1, 64UL) == 0);
-    memory = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    CHECK(memory != MAP_FAILED);
-    memset(memory, 1, MIB);
+    fd = own_memory(MIB, 0, 1, NULL);
+    CHECK(fd >= 0);
     CHECK(syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0UL) == 0);
     CHECK(dmabufd_connect(&d, NULL) == 0);
     CHECK(dmabufd_register(d, fd, 0, MIB, &here, &buffer) == 0);
