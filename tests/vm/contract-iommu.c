@@ -104,12 +104,50 @@ static void row_54_dma_by_iova_until_unmap(void **state)
     close(fd);
 }
 
+/* ---- row 56: a device that the IOMMU does not translate, beside one that it does ---- */
+
+static void row_56_device_without_iommu_joins(void **state)
+{
+    struct context *context = *state;
+    int fd = memfd_sized(GUEST_PAGE, 0), iommufd = iommufd_open(), cdev;
+    uint64_t iova = mapped(context, fd, GUEST_PAGE), length = GUEST_PAGE, pa;
+    uint32_t devid, ioas, hwpt = 0;
+    struct bdf bypassing;
+    char path[300];
+
+    assert_int_equal(pci_find(PCI_ID_EDU, 1, &bypassing), 0);
+    noiommu_mode(true);
+    assert_int_equal(pci_bind_vfio(&bypassing), 0);
+    assert_int_equal(vfio_path(&bypassing, path, sizeof(path)), 0);
+    assert_memory_equal(path, "/dev/vfio/devices/noiommu-vfio", 30);
+    cdev = vfio_open(&bypassing);
+    assert_true(cdev >= 0);
+    assert_int_equal(vfio_bind(cdev, context->iommufd, &devid), 0);
+    assert_int_equal(vfio_attach(cdev, context->ioas, &hwpt), 0);
+    /* It is in the other device's domain, and there the addresses are that one's. */
+    assert_int_equal(hwpt, context->hwpt);
+    assert_int_equal(get_pa(context->iommufd, context->ioas, iova, &length, &pa), -EOPNOTSUPP);
+    close(cdev);
+    /* By itself it has physical ones, also on this machine. */
+    cdev = vfio_open(&bypassing);
+    assert_int_equal(vfio_bind(cdev, iommufd, &devid), 0);
+    assert_int_equal(ioas_alloc(iommufd, &ioas), 0);
+    assert_int_equal(vfio_attach(cdev, ioas, NULL), 0);
+    assert_int_equal(map_file(iommufd, ioas, fd, 0, GUEST_PAGE, MAP_RW, &iova), 0);
+    length = GUEST_PAGE;
+    assert_int_equal(get_pa(iommufd, ioas, iova, &length, &pa), 0);
+    close(cdev);
+    close(iommufd);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         BOUND(row_54_node_and_hardware),          ATTACHED(row_54_get_pa_is_refused),
         ATTACHED(row_54_reserved_addresses),      BOUND(row_54_reserved_address_bars_attach),
-        ATTACHED(row_54_dma_by_iova_until_unmap), cmocka_unit_test(nothing_stays_pinned),
+        ATTACHED(row_54_dma_by_iova_until_unmap), ATTACHED(row_56_device_without_iommu_joins),
+        cmocka_unit_test(nothing_stays_pinned),
     };
 
     return cmocka_run_group_tests(tests, contract_group_setup, NULL);

@@ -6,7 +6,12 @@ memory=512M
 devices=(
     -device intel-iommu
     -device edu
+    -device pxb-pcie,id=aside,bus_nr=0x80,bypass_iommu=on
+    -device pcie-root-port,id=port0,bus=aside,chassis=1
+    -device edu,bus=port0
 )
+# The second edu is bound by the test that is about it: the kernel is tainted then.
+bind=0
 cmdline="intel_iommu=on iommufd.allow_unsafe_interrupts=1"
 needs=(dmabufd)
 programs=(tests/vm/contract-iommu tests/vm/test-behind-iommu)
