@@ -64,13 +64,13 @@ void stage_init(struct stage *stage, dmabufd *d, unsigned int steps)
     stage->variants = 4;
     ledger_init(&stage->ledger);
     for (unsigned int i = 0; i < PLAYERS * PLAYER_SLOTS; i++)
-        pthread_rwlock_init(&stage->slot[0][i].lock, NULL);
+        pthread_rwlock_init(&stage->slot[i / PLAYER_SLOTS][i % PLAYER_SLOTS].lock, NULL);
 }
 
 void stage_deinit(struct stage *stage)
 {
     for (unsigned int i = 0; i < PLAYERS * PLAYER_SLOTS; i++)
-        pthread_rwlock_destroy(&stage->slot[0][i].lock);
+        pthread_rwlock_destroy(&stage->slot[i / PLAYER_SLOTS][i % PLAYER_SLOTS].lock);
     ledger_deinit(&stage->ledger);
 }
 
