@@ -23,5 +23,6 @@ programs=(
     tests/integration/test-quota
     tests/integration/test-heap
     tests/integration/test-events
+    tests/integration/test-threads
 )
 time_limit=300
