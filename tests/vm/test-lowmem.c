@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A device that reaches 256 MiB, on a host with eight times as much memory whose low part is mostly
- * somebody else's: a client gets buffers of small pages that the device can really reach, as its
- * copies prove. The emulated device clamps higher addresses, so that a page beyond would show.
+ * somebody else's: a client gets buffers that the device can really reach, as its copies prove, out of
+ * small pages or out of what the pool has kept. The emulated device clamps higher addresses, so that a
+ * page beyond would show.
  */
 #include <dmabufd.h>
 #include <errno.h>
@@ -13,7 +14,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/cleanup.h"
 #include "tests/integration/harness.h"
+#include "tests/integration/ready.h"
 #include "tests/vm/guest.h"
 #include "tests/vm/orders.h"
 
@@ -23,8 +26,16 @@
 #define BOUNDARIES_MAX 4U
 
 #define LOW        (300 * MIB)
-#define GIVEN_BACK 7U /* every seventh page */
+#define LOW_FREE   (10 * MIB) /* of these at most, when the others have taken all they can */
+#define LEFT       (24 * MIB) /* of all memory at first, and then less and less */
+#define GIVEN_BACK 7U         /* every seventh page */
 #define ALONE      (200 * MIB)
+
+#define KPAGE_BUDDY (UINT64_C(1) << 10)
+
+/* Half a GiB, taken when all memory is whole: below the mask and above. */
+#define POOL_PAGES "256"
+#define POOL_BYTES (512 * MIB)
 
 static struct daemon daemon_of_group;
 static struct edu edu;
@@ -61,26 +72,66 @@ static uint64_t *entries_of(const unsigned char *memory, uint64_t pages)
     return (uint64_t *)(void *)entries;
 }
 
+/* What nobody has of the lowest memory, bytes: the rest is the kernel's, or taken. What is in the lists
+ * of the CPUs, 1 MiB each, does not show. */
+static uint64_t low_and_free(void)
+{
+    uint64_t flags[512], pages = 0;
+    int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+
+    for (uint64_t at = 0; at < LOW / GUEST_PAGE; at += ARRAY_LEN(flags)) {
+        if (pread(fd, flags, sizeof(flags), (off_t)(at * sizeof(flags[0]))) != sizeof(flags))
+            return UINT64_MAX;
+        for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+            pages += at + i < LOW / GUEST_PAGE && (flags[i] & KPAGE_BUDDY);
+    }
+    close(fd);
+    return pages * GUEST_PAGE;
+}
+
 static void give_back(unsigned char *page)
 {
     madvise(page, GUEST_PAGE, MADV_DONTNEED);
 }
 
-/* Takes nearly all memory, keeps what is low but for every seventh page, and of the rest nothing, or
- * every second page of a part. */
+static uint64_t all_free(void)
+{
+    return (uint64_t)number_in("/proc/meminfo", "MemFree:") << 10;
+}
+
+/* Take nearly all memory, until at least 290 MiB of the lowest 300 are ours, or the kernel's, or the
+ * pool's. Return: how much; 0: that is not to be had. */
+static uint64_t take(unsigned char *memory, uint64_t most)
+{
+    uint64_t size = most - LEFT, low_free;
+
+    if (madvise(memory, size, MADV_POPULATE_WRITE) < 0)
+        return 0;
+    while ((low_free = low_and_free()) > LOW_FREE && all_free() > 6 * MIB) {
+        if (madvise(memory + size, MIB, MADV_POPULATE_WRITE) < 0)
+            return 0;
+        size += MIB;
+    }
+    fprintf(stderr, "# of the lowest 300 MiB, %llu KiB are free\n",
+            (unsigned long long)low_free >> 10);
+    return low_free <= LOW_FREE ? size : 0;
+}
+
+/* Then keep what is low but for every seventh page, and of the rest nothing, or every second page of a
+ * part. */
 static int eat(void *data)
 {
     const struct eater *eater = data;
-    uint64_t size = ((uint64_t)number_in("/proc/meminfo", "MemFree:") << 10) - 128 * MIB;
-    uint64_t pages = size / GUEST_PAGE, low = 0, high = 0;
+    uint64_t most = all_free(), low = 0, high = 0, pages;
     unsigned char *memory =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        mmap(NULL, most, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     uint64_t *entries;
     char go = 0;
 
     close(eater->others_go);
-    CHECK(memory != MAP_FAILED && madvise(memory, size, MADV_NOHUGEPAGE) == 0);
-    CHECK(madvise(memory, size, MADV_POPULATE_WRITE) == 0);
+    CHECK(memory != MAP_FAILED && madvise(memory, most, MADV_NOHUGEPAGE) == 0);
+    pages = take(memory, most) / GUEST_PAGE;
+    CHECK(pages > 0);
     entries = entries_of(memory, pages);
     CHECK(entries);
     for (uint64_t i = 0; i < pages; i++) {
@@ -92,7 +143,8 @@ static int eat(void *data)
             give_back(memory + i * GUEST_PAGE);
     }
     free(entries);
-    CHECK(low > LOW / GUEST_PAGE / 2);
+    fprintf(stderr, "# %llu MiB of them were taken\n",
+            (unsigned long long)(low * GUEST_PAGE >> 20));
     CHECK(write_all(eater->ready, &go, 1));
     read_all(eater->go, &go, 1);
     return 0;
@@ -123,12 +175,22 @@ static int end_eating(void **state)
     return 0;
 }
 
+/* The kernel keeps back 45 MiB, some of it in the lowest 16, and lists of free pages for each CPU. */
+static void let_all_be_taken(void)
+{
+    assert_int_equal(write_file("/proc/sys/vm/lowmem_reserve_ratio", "0 0 0"), 0);
+    assert_int_equal(write_file("/proc/sys/vm/watermark_boost_factor", "0"), 0);
+    assert_int_equal(write_file("/proc/sys/vm/min_free_kbytes", "2048"), 0);
+    assert_int_equal(write_file("/proc/sys/vm/percpu_pagelist_high_fraction", "100000"), 0);
+}
+
 static int start(void **state)
 {
     const char *const args[] = { "--debug", NULL };
     struct bdf worker;
 
     (void)state;
+    let_all_be_taken();
     assert_int_equal(pci_find(PCI_ID_EDU, 1, &worker), 0);
     daemon_start(&daemon_of_group, args);
     assert_int_equal(edu_open(&edu, &worker), 0);
@@ -158,6 +220,7 @@ static bool all_within(const dmabufd_buffer *buffer)
 struct plan {
     int sock;
     uint64_t size;
+    uint64_t page_size; /* 0: any */
 };
 
 static int client(void *data)
@@ -168,8 +231,8 @@ static int client(void *data)
     dmabufd *d;
 
     CHECK(dmabufd_connect(&d, NULL) == 0);
-    CHECK(dmabufd_alloc_constrained(d, plan->size, 4096, &reach, &from) == 0);
-    CHECK(dmabufd_alloc_constrained(d, plan->size, 4096, &reach, &to) == 0);
+    CHECK(dmabufd_alloc_constrained(d, plan->size, plan->page_size, &reach, &from) == 0);
+    CHECK(dmabufd_alloc_constrained(d, plan->size, plan->page_size, &reach, &to) == 0);
     CHECK(all_within(from) && all_within(to));
     order_fill(from, 1);
     CHECK(order_places(plan->sock, from, to, BOUNDARIES_MAX) == 0);
@@ -178,9 +241,9 @@ static int client(void *data)
     return 0;
 }
 
-static void prove(uint64_t size)
+static void prove(uint64_t size, uint64_t page_size)
 {
-    struct plan plan = { .size = size };
+    struct plan plan = { .size = size, .page_size = page_size };
     struct leftovers before;
     int pair[2];
     pid_t pid;
@@ -196,30 +259,38 @@ static void prove(uint64_t size)
     leftovers_settle(&daemon_of_group, &before);
 }
 
-/* The kernel gives pages alone first, whether the device reaches them or not: with some of those above,
- * nothing is met without a search. */
-static void reachable(bool fragments)
+static unsigned int searches(void)
 {
-    unsigned int before = daemon_log_count(&daemon_of_group, "small pages were searched");
-
-    let_eat(fragments);
-    prove(64 << 10);
-    prove(MIB);
-    prove(4 * MIB);
-    if (fragments)
-        assert_true(daemon_log_count(&daemon_of_group, "small pages were searched") >= before + 3);
+    return daemon_log_count(&daemon_of_group, "small pages were searched");
 }
 
+static void reachable(void)
+{
+    prove(64 << 10, 4096);
+    prove(MIB, 4096);
+    prove(4 * MIB, 4096);
+}
+
+/* The kernel gives pages alone first, whether the device reaches them or not. There are some above. */
 static void among_scattered_pages(void **state)
 {
+    unsigned int before = searches();
+
     (void)state;
-    reachable(false);
+    let_eat(false);
+    reachable();
+    assert_true(searches() > before);
 }
 
+/* With many of those, nothing is met without a search. */
 static void behind_others(void **state)
 {
+    unsigned int before = searches();
+
     (void)state;
-    reachable(true);
+    let_eat(true);
+    reachable();
+    assert_true(searches() >= before + 3);
 }
 
 /* Pages that lie together: the kernel gives them in a row, but begins anywhere. */
@@ -284,9 +355,77 @@ static void refused_with_what_came_closest(void **state)
     leftovers_settle(&daemon_of_group, &before);
 }
 
+static int start_with_pool(void **state)
+{
+    static const char *const args[] = { "--debug", "--pool=2M:" POOL_PAGES, NULL };
+    dmabufd *d;
+
+    (void)state;
+    daemon_stop(&daemon_of_group);
+    assert_int_equal(write_file("/proc/sys/vm/nr_hugepages", POOL_PAGES), 0);
+    daemon_start(&daemon_of_group, args);
+    assert_int_equal(dmabufd_connect(&d, NULL), 0);
+    ready_await(d);
+    assert_int_equal(ready_look(d).ready, POOL_BYTES);
+    dmabufd_disconnect(d);
+    return 0;
+}
+
+static int stop_with_pool(void **state)
+{
+    static const char *const args[] = { "--debug", NULL };
+
+    daemon_stop(&daemon_of_group);
+    assert_int_equal(write_file("/proc/sys/vm/nr_hugepages", "0"), 0);
+    daemon_start(&daemon_of_group, args);
+    return end_eating(state);
+}
+
+/* Whether something that is ready is below the mask, and something above. */
+static void look_at_addresses(dmabufd *d, bool *ret_low, bool *ret_high)
+{
+    struct dmabufd_pool_map map;
+
+    *ret_low = *ret_high = false;
+    assert_int_equal(dmabufd_pool_get_map(d, &map), 0);
+    for (uint32_t i = 0; i < map.count; i++) {
+        if (map.ready[i] > 0 && (i + 1) * map.cell - 1 <= MASK)
+            *ret_low = true;
+        if (map.ready[i] > 0 && i * map.cell > MASK)
+            *ret_high = true;
+    }
+}
+
+/* Two buffers of each, below the mask, though the pool has memory above it, too. */
+static void out_of_the_pool(void **state)
+{
+    const uint64_t sizes[] = { 64 << 10, 2 * MIB, 4 * MIB };
+    unsigned int before = searches();
+    bool low, high;
+    dmabufd *d;
+
+    (void)state;
+    let_eat(true);
+    assert_int_equal(dmabufd_connect(&d, NULL), 0);
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        uint64_t grants = ready_look(d).grants, misses = ready_look(d).misses;
+
+        look_at_addresses(d, &low, &high);
+        assert_true(low && high);
+        prove(sizes[i], 0);
+        assert_int_equal(ready_look(d).grants, grants + 2);
+        assert_int_equal(ready_look(d).misses, misses);
+        ready_await(d);
+    }
+    assert_int_equal(searches(), before);
+    dmabufd_disconnect(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        /* The first, while memory is whole. */
+        cmocka_unit_test_setup_teardown(out_of_the_pool, start_with_pool, stop_with_pool),
         cmocka_unit_test_teardown(among_scattered_pages, end_eating),
         cmocka_unit_test_teardown(behind_others, end_eating),
         cmocka_unit_test_teardown(runs_and_alignment, end_eating),
