@@ -6,7 +6,9 @@ TEST_EXTENSIONS = .sh
 EXTRA_DIST += tests/tap tests/installed/everything.cc
 LOG_COMPILER = $(top_srcdir)/tests/tap
 LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
+SH_LOG_COMPILER = $(LOG_COMPILER)
 SH_LOG_DRIVER = $(LOG_DRIVER)
+CLEANFILES += tests/lock
 
 include tests/unit/local.mk
 include tests/fuzz/local.mk
