@@ -13,8 +13,10 @@ static struct bdf edu;
 
 static int find_device(void **state)
 {
+    int r = pci_find(PCI_ID_EDU, 0, &edu);
+
     (void)state;
-    return pci_find(PCI_ID_EDU, 0, &edu);
+    return r < 0 ? r : pci_bind_vfio(&edu);
 }
 
 static int clean_up(void **state)

@@ -14,7 +14,8 @@ devices=(
 bind=0
 cmdline="intel_iommu=on iommufd.allow_unsafe_interrupts=1"
 needs=(dmabufd)
-programs=(tests/vm/contract-iommu tests/vm/test-behind-iommu)
+# In this order: a device that the second one binds would be named by the daemon.
+programs=(tests/vm/test-behind-iommu tests/vm/contract-iommu)
 time_limit=60
 # One test lets the device write where nothing is mapped any more.
 allowed=('DMAR: DRHD: handling fault status reg' 'DMAR: \[DMA Write')
