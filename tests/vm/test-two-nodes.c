@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mempolicy.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -14,6 +15,7 @@
 
 #include "tests/integration/harness.h"
 #include "tests/integration/own.h"
+#include "tests/integration/ready.h"
 #include "tests/vm/guest.h"
 
 #define MIB    (UINT64_C(1) << 20)
@@ -249,13 +251,68 @@ static void nothing_lingers(void **state)
     leftovers_settle(&daemon_of_group, &before);
 }
 
+/* What the set of @node has granted so far. */
+static uint64_t grants_of(dmabufd *d, uint32_t node)
+{
+    struct dmabufd_pool_set *list;
+    uint64_t grants = UINT64_MAX;
+    size_t count;
+
+    assert_int_equal(dmabufd_pool(d, &list, &count), 0);
+    for (size_t i = 0; i < count; i++) {
+        if (list[i].page_size == 2 * MIB && list[i].node == node)
+            grants = list[i].grants;
+    }
+    free(list);
+    assert_true(grants != UINT64_MAX);
+    return grants;
+}
+
+static int allocate_on(void *data)
+{
+    const struct dmabufd_constraints there = { .flags = DMABUFD_NODE_STRICT,
+                                               .node = *(uint32_t *)data };
+    dmabufd_buffer *buffer;
+    dmabufd *d;
+
+    CHECK(dmabufd_connect(&d, NULL) == 0);
+    CHECK(dmabufd_alloc_constrained(d, 2 * MIB, 2 * MIB, &there, &buffer) == 0);
+    CHECK(nodes_of_pages(buffer) == UINT64_C(1) << there.node);
+    CHECK(dmabufd_buffer_nodes(buffer) == UINT64_C(1) << there.node);
+    dmabufd_disconnect(d);
+    return 0;
+}
+
+/* A set for each node: memory for a node comes out of its own, and out of no other. */
+static void pool_of_a_node(void **state)
+{
+    uint32_t node[] = { 0, 1 };
+    dmabufd *d;
+
+    (void)state;
+    assert_int_equal(dmabufd_connect(&d, NULL), 0);
+    assert_int_equal(dmabufd_pool_resize(d, 2 * MIB, 1, 8, NULL), 0);
+    ready_await(d);
+    assert_int_equal(huge_pages_free(2 * MIB), HUGE_0 + HUGE_1 - 8);
+    run_as(TEST_CLIENT_UID, allocate_on, &node[1]);
+    assert_int_equal(grants_of(d, 1), 1);
+    run_as(TEST_CLIENT_UID, allocate_on, &node[0]);
+    assert_int_equal(grants_of(d, 0), 0);
+    assert_int_equal(grants_of(d, 1), 1);
+    ready_await(d);
+    assert_int_equal(dmabufd_pool_resize(d, 2 * MIB, 1, 0, NULL), 0);
+    ready_await(d);
+    dmabufd_disconnect(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small_pages),        cmocka_unit_test(huge_pages),
         cmocka_unit_test(too_few_huge_pages), cmocka_unit_test(too_little_memory),
         cmocka_unit_test(registered_memory),  cmocka_unit_test(a_node_that_is_not_there),
-        cmocka_unit_test(runs_of_huge_pages), cmocka_unit_test(nothing_lingers),
+        cmocka_unit_test(runs_of_huge_pages), cmocka_unit_test(pool_of_a_node),
+        cmocka_unit_test(nothing_lingers),
     };
 
     return cmocka_run_group_tests_name("two-nodes", tests, start, stop);
