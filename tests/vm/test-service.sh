@@ -138,6 +138,19 @@ serves_small_and_huge() {
         ctl alloc 4M --page-size 2M >"$work/out" && grep -q 'pages of 2 MiB' "$work/out"
 }
 
+# As the README says. More than the host has, so that some have to be made; nobody but root may.
+pool_is_reserved() {
+    local had
+    had=$(cat /proc/sys/vm/nr_hugepages)
+    ! ctl pool resize 2M 1 2>"$work/err" && grep -q 'only root' "$work/err" &&
+        dmabufctl pool resize --reserve 2M $((had + 8)) && dmabufctl pool >"$work/pool" &&
+        cat "$work/pool" && grep -q full "$work/pool" &&
+        [ "$(cat /proc/sys/vm/nr_hugepages)" -ge $((had + 8)) ] &&
+        ctl alloc 2M --page-size 2M >"$work/granted" && grep -q dma_addr "$work/granted" &&
+        dmabufctl --json pool | grep -q '"grants": 1' &&
+        dmabufctl pool resize 2M 0
+}
+
 journal_knows_it() {
     journalctl -q -b -u dmabufd -o cat >"$work/journal" && grep -q 'iommufd' "$work/journal" &&
         journalctl -q -b -u dmabufd -o json -n 1 | grep -q '"PRIORITY"'
@@ -276,6 +289,7 @@ check "the status text names the backend" status_text_says_backend
 check "the keeper has few capabilities" keeper_has_few_capabilities
 check "the broker has none" broker_has_none
 check "small and huge pages from inside the sandbox" serves_small_and_huge
+check "huge pages are reserved for the pool, and granted" pool_is_reserved
 check "the journal has its log" journal_knows_it
 check "the journal has no address" journal_has_no_address
 check "a killed broker comes back in the same service" broker_comes_back
